@@ -1,0 +1,36 @@
+# Two commands on a fresh machine with Python 3.11+: make demo, make test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check bench format clean
+
+# Made anew when the dependencies change.
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all]" --group dev
+	@touch $@
+
+demo: $(VENV)/.ready ## a local cluster, the shop, its scenarios and a short benchmark
+	$(BIN)/python -m examples.shop.demo
+
+test: $(VENV)/.ready ## all tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready ## formatter, linter, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.ready ## the six rows beside their floors
+	$(BIN)/python -m benchmarks run
+
+format: $(VENV)/.ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## everything that was made here
+	rm -rf $(VENV) dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov bench-results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

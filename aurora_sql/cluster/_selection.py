@@ -1,0 +1,58 @@
+"""Which reader gets the next read: plain functions over the pools."""
+
+from __future__ import annotations
+
+import random
+from itertools import count
+from typing import TYPE_CHECKING
+
+from aurora_sql.settings import ReaderSelection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aurora_sql.pool import Pool
+
+    Select = Callable[[Sequence[Pool]], Pool]
+
+
+def selector(selection: ReaderSelection) -> Select:
+    """Return the function that picks one of several pools."""
+    match selection:
+        case ReaderSelection.ROUND_ROBIN:
+            return _round_robin()
+        case ReaderSelection.RANDOM:
+            # Spreading load needs no secrecy.
+            return random.Random().choice  # noqa: S311
+        case ReaderSelection.LEAST_LOADED:
+            return _least_loaded()
+
+
+def _round_robin() -> Select:
+    turns = count()
+
+    def select(pools: Sequence[Pool]) -> Pool:
+        return pools[next(turns) % len(pools)]
+
+    return select
+
+
+def _least_loaded() -> Select:
+    turns = count()
+
+    def select(pools: Sequence[Pool]) -> Pool:
+        # Starting at another pool each time spreads equal loads evenly.
+        number = len(pools)
+        start = next(turns) % number
+        best = pools[start]
+        least = best.load
+        for step in range(1, number):
+            if least == 0:
+                break
+            pool = pools[(start + step) % number]
+            load = pool.load
+            if load < least:
+                best, least = pool, load
+        return best
+
+    return select

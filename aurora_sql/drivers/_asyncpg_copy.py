@@ -1,0 +1,296 @@
+"""COPY in and out on an asyncpg connection.
+
+In: asyncpg encodes rows to the binary format in C, given the types of the columns. It learns
+them from a prepared ``SELECT`` of the columns, which it keeps in its statement cache: after a
+change of the table it would go on with the old types, and eight bytes of a bigint are eight
+bytes of a timestamp. Here that statement is kept per table and columns as well, but executed
+in the same round trip in front of COPY, where the server refuses it if the types have changed.
+
+The statement is ``SELECT columns … UNION ALL SELECT $1, $2 …``: its placeholders have the types
+of the columns too, so that after a failure asyncpg's argument encoder can tell which value of
+the row it was, without sending anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterable
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from aurora_sql import errors
+from aurora_sql.drivers._asyncpg_errors import is_answer
+from aurora_sql.drivers._asyncpg_types import columns_of, quote
+from aurora_sql.drivers._source import AsyncSource, Source
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Sequence
+
+    from aurora_sql.drivers._asyncpg_connection import AsyncpgConnection
+    from aurora_sql.drivers._asyncpg_private import StatementState
+    from aurora_sql.types import Column
+
+# Prepared column types kept per connection; a service loads into few tables.
+_KEPT = 32
+# "COPY orders, line 3, column amount: …", from the server's context line.
+_CONTEXT = re.compile(r"^COPY .*?, line (\d+)(?:, column ([^:]+))?", re.MULTILINE)
+# Class of errors about values.
+_VALUE_CLASS = "22"
+_NO_ROWS: Final = False
+
+
+class CopyTarget:
+    """A table and its columns, ready for COPY on one connection."""
+
+    __slots__ = ("columns", "key", "names", "sql", "state")
+
+    def __init__(
+        self,
+        key: tuple[tuple[str, ...], tuple[str, ...]],
+        state: StatementState,
+        *,
+        guarded: bool,
+    ) -> None:
+        self.key = key
+        self.state = state
+        self.names = key[1]
+        self.columns: tuple[Column, ...] = columns_of(state)
+        copy = f"COPY {quote(key[0])} ({_list(key[1])}) FROM STDIN (FORMAT binary)"
+        if guarded:
+            nulls = ", ".join(["NULL"] * len(key[1]))
+            self.sql = f"EXECUTE {quote((state.name,))}({nulls}); {copy}"
+        else:
+            self.sql = copy
+
+
+class CopyTargets:
+    """The targets of one connection, the least recently used forgotten first."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[tuple[str, ...], tuple[str, ...]], CopyTarget] = {}
+
+    async def get(
+        self, connection: AsyncpgConnection, table: Sequence[str], columns: Sequence[str]
+    ) -> CopyTarget:
+        """The target for these columns, prepared if it is not known yet."""
+        key = (tuple(table), tuple(columns))
+        target = self._kept.pop(key, None)
+        if target is None:
+            target = await self._make(connection, key)
+        else:
+            self._kept[key] = target
+        return target
+
+    async def _make(
+        self, connection: AsyncpgConnection, key: tuple[tuple[str, ...], tuple[str, ...]]
+    ) -> CopyTarget:
+        table, columns = key
+        if not columns:
+            raise errors.ParameterError("COPY needs at least one column")
+        holders = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
+        sql = (
+            f"SELECT {_list(columns)} FROM {quote(table)} WHERE false "
+            f"UNION ALL SELECT {holders} WHERE false"
+        )
+        # A temporary table is another one the next time. And executing the statement takes the
+        # right to SELECT, which a role that only loads may lack. Their types are looked up for
+        # each COPY, by the statement without a name, which need not be forgotten.
+        guarded = table[0] != "pg_temp" and await connection.fetch_value(
+            "SELECT pg_catalog.has_table_privilege($1::text, 'SELECT')", quote(table)
+        )
+        state = await connection.prepare_state(sql, named=guarded)
+        target = CopyTarget(key, state, guarded=guarded)
+        if guarded:
+            self._kept[key] = target
+            if len(self._kept) > _KEPT:
+                oldest = next(iter(self._kept))
+                await connection.forget(self._kept.pop(oldest).state)
+        return target
+
+    async def drop(self, connection: AsyncpgConnection, target: CopyTarget) -> None:
+        """Forget a target whose types may be wrong."""
+        if self._kept.get(target.key) is target:
+            del self._kept[target.key]
+            await connection.forget(target.state)
+
+
+class CopyIn:
+    """One COPY … FROM STDIN."""
+
+    __slots__ = ("_connection", "_interrupted", "_source", "_target", "_targets", "_task")
+
+    def __init__(
+        self,
+        connection: AsyncpgConnection,
+        targets: CopyTargets,
+        target: CopyTarget,
+        rows: Iterable[Sequence[Any]] | AsyncIterable[Sequence[Any]],
+    ) -> None:
+        self._connection = connection
+        self._targets = targets
+        self._target = target
+        width = len(target.names)
+        alive = connection.wire.is_connected
+        self._source: Source | AsyncSource = (
+            AsyncSource(rows, width=width, alive=alive)
+            if isinstance(rows, AsyncIterable)
+            else Source(rows, width=width, alive=alive)
+        )
+        self._interrupted = False
+        self._task: asyncio.Task[Any] | None = None
+
+    async def run(self) -> int:
+        """Load the rows and return how many."""
+        self._task = asyncio.current_task()
+        try:
+            with self._connection.copying(self._interrupt):
+                return await self._copy()
+        except asyncio.CancelledError:
+            if not self._interrupted or self._task is None or self._task.uncancel() > 0:
+                raise
+            raise self._connection.failure(ConnectionResetError("during COPY"), -1) from None
+
+    def _interrupt(self) -> None:
+        # asyncpg waits for the socket to take more, which a lost connection never does.
+        if self._task is not None:
+            self._interrupted = True
+            self._task.cancel()
+
+    async def _copy(self) -> int:
+        source, target = self._source, self._target
+        try:
+            tag = await self._connection.wire.copy_in(
+                target.sql, None, None, source.flat(), target.state, None
+            )
+        except Exception as exc:
+            raise await self._failure(exc) from exc
+        finally:
+            if isinstance(source, AsyncSource):
+                await source.close()
+        return int(tag.rpartition(" ")[2])
+
+    async def _failure(self, exc: Exception) -> Exception:
+        """Bring the connection to rest after a failed COPY; the error to raise."""
+        connection, source = self._connection, self._source
+        if is_answer(exc):
+            failure = self._server_failure(exc)
+            if isinstance(failure, errors.StatementStale | errors.ProgrammingError):
+                await self._targets.drop(connection, self._target)
+            return failure
+        if not await connection.settle():
+            connection.abort()
+        if exc is source.error:
+            return exc
+        if _is_about_the_connection(exc):
+            return connection.failure(exc, -1)
+        if isinstance(exc, asyncpg.InternalClientError):
+            return errors.ParameterError(
+                f"COPY cannot load {quote(self._target.key[0])}: {exc}; leave the column out, or "
+                "insert by a statement"
+            )
+        return await self._value_failure(exc)
+
+    def _server_failure(self, exc: asyncpg.PostgresError) -> errors.AuroraError:
+        failure = self._connection.failure(exc, -1)
+        found = _CONTEXT.search(exc.context or "")
+        if found is None or not isinstance(failure, errors.DatabaseError):
+            return failure
+        row, column = int(found[1]) - 1, found[2]
+        if failure.code.startswith(_VALUE_CLASS):
+            place = f"row {row}" + (f", column {column!r}" if column else "")
+            return errors.BulkValueError(f"{place}: {failure.message}", row=row, column=column)
+        failure.args = (f"{failure.message} (row {row})",)
+        return failure
+
+    async def _value_failure(self, exc: Exception) -> errors.BulkValueError:
+        number, row = self._source.position
+        place = f"row {number}"
+        column: str | None = None
+        if row is not None:
+            found = await self._find(row)
+            if found is not None:
+                column = self._target.names[found]
+                kind = self._target.columns[found].type_name
+                place += f", column {column!r} ({kind})"
+        return errors.BulkValueError(f"{place}: {exc}", row=number, column=column)
+
+    async def _find(self, row: Sequence[Any]) -> int | None:
+        """Index of the value that cannot be encoded.
+
+        asyncpg encodes a parameter set before it writes it, and writes nothing where the first
+        one fails; where it does not fail, the candidate's own error keeps it from being sent.
+        """
+        if self._connection.is_closed:
+            return None
+        try:
+            await self._connection.wire.bind_execute_many(
+                self._target.state, _candidate(row), "", None, _NO_ROWS
+            )
+        except (asyncpg.DataError, asyncpg.InterfaceError) as exc:
+            found = re.search(r"\$(\d+)", str(exc.args[0]))
+            return int(found[1]) - 1 if found else None
+        except Exception:  # noqa: BLE001 - this is a search for words, the error is known already
+            return None
+        return None
+
+
+class _NotToBeSentError(Exception):
+    """Keeps a candidate row from being sent."""
+
+
+def _candidate(row: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    yield tuple(row)
+    raise _NotToBeSentError
+
+
+def _list(columns: Sequence[str]) -> str:
+    return ", ".join(quote((column,)) for column in columns)
+
+
+def _is_about_the_connection(exc: Exception) -> bool:
+    if isinstance(exc, asyncpg.InterfaceError):
+        return "cannot perform operation" in str(exc.args[0])
+    return isinstance(exc, OSError | asyncpg.ConnectionDoesNotExistError)
+
+
+async def copy_out(connection: AsyncpgConnection, sql: str) -> AsyncGenerator[bytes, None]:
+    """Run COPY … TO STDOUT and yield its data; reading stops while nobody asks for more."""
+    # One chunk waits here; asyncpg pauses reading while it is not taken.
+    handover: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
+
+    async def run() -> None:
+        try:
+            await connection.wire.copy_out(sql, handover.put, None)
+        finally:
+            # Wake the consumer whatever happened; where a chunk lies here it is awake already.
+            if handover.empty():
+                handover.put_nowait(None)
+
+    task = asyncio.get_running_loop().create_task(run())
+    with connection.copying(task.cancel):
+        try:
+            while not (task.done() and handover.empty()):
+                chunk = await handover.get()
+                if chunk is not None:
+                    yield chunk
+            await asyncio.wait((task,))
+        except GeneratorExit:
+            # Closed early. The next command may follow at once, so the server's answer to the
+            # cancel request is waited for; a cancelled caller is let go instead.
+            task.cancel()
+            connection.leave(task)
+            if not await connection.settle():
+                connection.abort()
+            raise
+        finally:
+            task.cancel()
+            connection.leave(task)
+    if task.cancelled():
+        raise connection.failure(ConnectionResetError("during COPY"), -1)
+    error = task.exception()
+    if isinstance(error, Exception):
+        raise connection.failure(error, -1) from error

@@ -1,0 +1,252 @@
+"""The seam to the database drivers: two classes, and what it takes to connect.
+
+Everything above this package speaks to these two classes only. A driver translates every
+foreign error into the tree of :mod:`aurora_sql.errors` before it leaves, ``from exc``.
+
+Stage. An error of a call that was given up or lost says through ``retry_safe`` and
+``outcome_unknown`` whether the command had been written to the socket:
+
+* nothing was written: ``retry_safe=True``;
+* written and no answer: ``retry_safe=False, outcome_unknown=True`` (the driver does not know
+  whether the statement writes; the layer that does may soften it for a read);
+* the server answered with an error: as the error's class says.
+
+Cancellation. Every coroutine here may be cancelled at any await. The driver then asks the
+server to stop the statement where the protocol allows it, never while COMMIT is under way,
+and the connection must be settled (:meth:`DriverConnection.settle`) before it is used again.
+No timer is made per call: whoever calls enforces the deadline by cancelling.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        Awaitable,
+        Callable,
+        Iterable,
+        Sequence,
+    )
+
+    from aurora_sql.types import Column, Isolation, ParameterType
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectOptions:
+    """What a driver needs to open one connection.
+
+    Attributes:
+        host: Host name or address, or the folder of a Unix socket.
+        port: TCP port.
+        database: Name of the database.
+        user: Name of the user.
+        password: Called for each connection, so that a rotated password is picked up.
+        tls: None for plain text, else the context to use. Never both: there is no silent
+            fallback to plain text unless ``tls_optional`` says so.
+        tls_optional: Try TLS first and accept plain text if the server has none
+            (``sslmode=prefer``), or the other way round with ``tls_only_if_required``.
+        tls_only_if_required: Try plain text first (``sslmode=allow``).
+        connect_timeout: Seconds for TCP, TLS and login together.
+        command_timeout: The server's own limit for a statement in seconds, 0 for none.
+        application_name: Shown in the server's session list.
+        server_settings: Further settings to give at connect.
+        lock_timeout: The server's own limit for waiting on a lock in seconds, 0 for none.
+        idle_in_transaction_timeout: Seconds after which the server ends a session that holds a
+            transaction open and sends nothing, 0 for never.
+        client_check_interval: Seconds between the server's looks whether the client is still
+            there while a statement runs, 0 for none. Left out on servers that lack it.
+        keepalive_idle: Seconds of silence before TCP asks whether the peer lives, 0 for never.
+        keepalive_interval: Seconds between such questions.
+        keepalive_count: Unanswered questions after which the connection is given up.
+        tcp_user_timeout: Seconds that sent data may stay unacknowledged, 0 for the system's own.
+    """
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: Callable[[], Awaitable[str | None]] = field(repr=False)
+    tls: ssl.SSLContext | None = None
+    tls_optional: bool = False
+    tls_only_if_required: bool = False
+    connect_timeout: float = 30.0
+    command_timeout: float = 60.0
+    application_name: str = "aurora_sql"
+    server_settings: tuple[tuple[str, str], ...] = ()
+    lock_timeout: float = 0.0
+    idle_in_transaction_timeout: float = 300.0
+    client_check_interval: float = 10.0
+    keepalive_idle: int = 10
+    keepalive_interval: int = 5
+    keepalive_count: int = 3
+    tcp_user_timeout: float = 30.0
+
+
+class PreparedStatement(ABC):
+    """One statement, prepared on one connection."""
+
+    __slots__ = ()
+
+    columns: tuple[Column, ...]
+    parameters: tuple[ParameterType, ...]
+
+    @abstractmethod
+    async def fetch(self, args: Sequence[Any], limit: int = 0) -> list[Any]:
+        """Run it and return its rows (at most ``limit``, 0 for all), each a :class:`Row`."""
+
+    @abstractmethod
+    async def execute(self, args: Sequence[Any]) -> int:
+        """Run it and return the number of rows it affected, -1 where the command has none."""
+
+    @abstractmethod
+    async def execute_many(self, sets: Iterable[Sequence[Any]]) -> None:
+        """Run it once for each set, pipelined, in one implicit transaction."""
+
+    @abstractmethod
+    async def fetch_many(self, sets: Iterable[Sequence[Any]]) -> list[Any]:
+        """The same, and return the rows of all runs."""
+
+    @abstractmethod
+    def stream(self, args: Sequence[Any], batch: int) -> AsyncGenerator[list[Any], None]:
+        """Yield rows in batches through a server-side cursor. Needs an open transaction.
+
+        Close the generator (``contextlib.aclosing``) when leaving it early: the connection is
+        usable after that.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Forget it at the server."""
+
+
+class DriverConnection(ABC):
+    """One session at the server. Used by one task at a time."""
+
+    __slots__ = ()
+
+    backend_id: int
+    """The server's number for this session (process or thread id)."""
+
+    server_version: tuple[int, ...]
+
+    @property
+    @abstractmethod
+    def is_closed(self) -> bool:
+        """The connection cannot be used any more."""
+
+    @property
+    @abstractmethod
+    def in_transaction(self) -> bool:
+        """A transaction is open, as the server said with its last answer."""
+
+    @property
+    @abstractmethod
+    def is_standby(self) -> bool | None:
+        """Whether the server is a reader, from what it reports unasked; None if it does not."""
+
+    @property
+    @abstractmethod
+    def is_settled(self) -> bool:
+        """No cancelled command is still on its way."""
+
+    @property
+    @abstractmethod
+    def commands_sent(self) -> int:
+        """How many commands that can change something were written to the socket so far.
+
+        Whoever cancels a call compares it before and after: unchanged means that nothing was
+        sent. Preparing a statement does not count.
+        """
+
+    @abstractmethod
+    async def prepare(self, sql: str) -> PreparedStatement:
+        """Prepare one statement under a name of its own. The driver caches nothing."""
+
+    @abstractmethod
+    async def execute(self, sql: str) -> str:
+        """Run SQL without parameters, several statements allowed; the last command tag."""
+
+    @abstractmethod
+    async def begin(
+        self,
+        isolation: Isolation | None = None,
+        *,
+        read_only: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - the server's limit, no timer here
+    ) -> None:
+        """Open a transaction; ``timeout`` in seconds is the server's limit per statement in it."""
+
+    @abstractmethod
+    async def commit(self) -> None:
+        """Commit, without any cancel request ever being sent during it.
+
+        A cancelled caller is let go at once while COMMIT goes on; until its answer is there
+        :attr:`is_settled` is False, and :meth:`settle` waits for it.
+
+        Raises:
+            TransactionAborted: The server answered ROLLBACK: nothing was applied.
+            CommitInDoubt: COMMIT was sent and no answer came.
+        """
+
+    @abstractmethod
+    async def rollback(self) -> None:
+        """Roll back; nothing happens when no transaction is open."""
+
+    @abstractmethod
+    async def copy_in(
+        self,
+        table: Sequence[str],
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]] | AsyncIterable[Sequence[Any]],
+    ) -> int:
+        """Load rows by COPY (LOAD DATA) and return how many.
+
+        Args:
+            table: Name, or schema and name; not quoted.
+            columns: Names of the columns, not quoted, in the order of the values.
+            rows: The values; taken as they are needed, in bounded memory.
+        """
+
+    @abstractmethod
+    def copy_out(self, sql: str) -> AsyncGenerator[bytes, None]:
+        """Run a COPY … TO STDOUT command and yield its data as it comes.
+
+        Reading stops while nobody asks for more. Close the generator
+        (``contextlib.aclosing``) when leaving it early: the connection is usable after that.
+        """
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """One round trip that proves that the server answers."""
+
+    @abstractmethod
+    async def reset(self) -> None:
+        """Undo everything that a caller can have done to the session.
+
+        Prepared statements made through :meth:`prepare` survive.
+        """
+
+    @abstractmethod
+    async def settle(self, timeout: float = 2.0) -> bool:  # noqa: ASYNC109 - gives up, does not raise
+        """Wait for a cancelled command, or for a COMMIT that its caller left, to end.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            False: the connection is of no more use, abort it.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Say good-bye to the server and close."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Close at once, without a word. Never raises."""

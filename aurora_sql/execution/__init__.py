@@ -1,0 +1,33 @@
+"""How one statement runs: deadline, lease, prepared statement, errors, retries."""
+
+from aurora_sql.execution._connection_runner import ConnectionRunner, roll_back
+from aurora_sql.execution._context import Context
+from aurora_sql.execution._namespace import (
+    BoundBatch,
+    BoundScript,
+    BoundStatement,
+    Runner,
+    SqlNamespace,
+    StatementTree,
+)
+from aurora_sql.execution._pool_runner import PoolRunner
+from aurora_sql.execution._prepare import Preparer
+from aurora_sql.execution._stream import RowStream
+from aurora_sql.execution._watch import Watch, call_limit
+
+__all__ = [
+    "BoundBatch",
+    "BoundScript",
+    "BoundStatement",
+    "ConnectionRunner",
+    "Context",
+    "PoolRunner",
+    "Preparer",
+    "RowStream",
+    "Runner",
+    "SqlNamespace",
+    "StatementTree",
+    "Watch",
+    "call_limit",
+    "roll_back",
+]

@@ -1,0 +1,70 @@
+"""What every call on one open Aurora shares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from aurora_sql.deadlines import Sweeper
+    from aurora_sql.execution._prepare import Preparer
+    from aurora_sql.instrumentation import Event, Observer
+    from aurora_sql.retry import RetryPolicy
+
+
+class Context:
+    """Settings and services of one open Aurora, gathered for the layers that run statements.
+
+    Attributes:
+        loop: The event loop that everything runs on.
+        sweeper: Enforces deadlines.
+        preparer: Prepares statements on connections.
+        command_timeout: Limit of one call in seconds, where nothing else is said.
+        retry_policy: How often and how patiently to try again.
+        retry_enabled: ``enable_retry_on_failure``.
+        detailed_errors: ``enable_detailed_errors``.
+        sensitive_data: ``enable_sensitive_data_logging``.
+        observers: Who is told of events.
+    """
+
+    __slots__ = (
+        "command_timeout",
+        "detailed_errors",
+        "loop",
+        "observers",
+        "preparer",
+        "retry_enabled",
+        "retry_policy",
+        "sensitive_data",
+        "sweeper",
+    )
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        sweeper: Sweeper,
+        preparer: Preparer,
+        command_timeout: float,
+        retry_policy: RetryPolicy,
+        retry_enabled: bool,
+        detailed_errors: bool,
+        sensitive_data: bool,
+        observers: Sequence[Observer],
+    ) -> None:
+        self.loop = loop
+        self.sweeper = sweeper
+        self.preparer = preparer
+        self.command_timeout = command_timeout
+        self.retry_policy = retry_policy
+        self.retry_enabled = retry_enabled
+        self.detailed_errors = detailed_errors
+        self.sensitive_data = sensitive_data
+        self.observers = tuple(observers)
+
+    def emit(self, event: Event) -> None:
+        """Tell every observer. An observer that raises is a bug of the observer's: it is loud."""
+        for observer in self.observers:
+            observer(event)

@@ -1,0 +1,207 @@
+"""``db.sql``: the statements of a registry as attributes, bound to whatever runs them."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aurora_sql.types import Cardinality
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from aurora_sql.execution._stream import RowStream
+    from aurora_sql.statements import Statement, StatementRegistry
+
+Node = "dict[str, Statement | Node]"
+
+
+class Runner(Protocol):
+    """What runs statements: on pools, or on the connection of a transaction."""
+
+    def run(self, statement: Statement, params: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+        """Run a statement and return what its cardinality promises."""
+
+    def run_batch(
+        self, statement: Statement, sets: Iterable[Mapping[str, Any]]
+    ) -> Coroutine[Any, Any, None]:
+        """Run a statement once for each set of parameters, all or nothing."""
+
+    def run_script(self, statement: Statement) -> Coroutine[Any, Any, None]:
+        """Run several statements without parameters."""
+
+    def stream(self, statement: Statement, params: dict[str, Any], batch: int) -> RowStream[Any]:
+        """Return the rows of a statement through a server-side cursor."""
+
+
+class BoundStatement:
+    """A statement, ready to be called: ``await db.sql.users.get(id=1)``."""
+
+    __slots__ = ("_run", "_runner", "statement")
+
+    def __init__(self, runner: Runner, statement: Statement) -> None:
+        self._runner = runner
+        self._run = runner.run
+        self.statement = statement
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]  # per instance: the statement's own text
+        return self.statement.doc
+
+    def __call__(self, /, **params: Any) -> Coroutine[Any, Any, Any]:
+        """Run the statement.
+
+        Raises:
+            ParameterError: A parameter is missing, unknown or of the wrong kind; nothing was sent.
+            AuroraError: See :mod:`aurora_sql.errors`.
+        """
+        return self._run(self.statement, params)
+
+    def stream(self, /, *, batch_size: int = 500, **params: Any) -> RowStream[Any]:
+        """Return the rows one by one from a server-side cursor, in bounded memory.
+
+        Args:
+            batch_size: Rows fetched per round trip.
+            params: The statement's parameters.
+        """
+        return self._runner.stream(self.statement, params, batch_size)
+
+    def __repr__(self) -> str:
+        return f"<BoundStatement {self.statement.name}({', '.join(self.statement.parameters)})>"
+
+
+class BoundBatch(BoundStatement):
+    """A ``:batch`` statement: ``await db.sql.users.add_all([{...}, {...}])``."""
+
+    __slots__ = ()
+
+    def __call__(  # type: ignore[override]  # a batch takes its sets as one argument
+        self, sets: Iterable[Mapping[str, Any]], /
+    ) -> Coroutine[Any, Any, None]:
+        """Run the statement once for each set, pipelined, all or nothing."""
+        return self._runner.run_batch(self.statement, sets)
+
+
+class BoundScript(BoundStatement):
+    """A ``:script``: ``await db.sql.maintenance.refresh()``."""
+
+    __slots__ = ()
+
+    def __call__(self) -> Coroutine[Any, Any, None]:  # type: ignore[override]  # no parameters
+        """Run the statements of the script, in one implicit transaction."""
+        return self._runner.run_script(self.statement)
+
+
+_BOUND = {Cardinality.BATCH: BoundBatch, Cardinality.SCRIPT: BoundScript}
+
+
+class StatementTree:
+    """The names of a registry as a tree; built once, and again after a reload.
+
+    Args:
+        registry: The statements; None where there is ad hoc SQL only.
+
+    Attributes:
+        reload: Names may change, so that nothing is kept.
+        path: The folder, for messages.
+    """
+
+    def __init__(self, registry: StatementRegistry | None) -> None:
+        self._registry = registry
+        self.reload = registry is not None and registry.reload
+        self.path = None if registry is None else registry.path
+        self._root: dict[str, Any] = {}
+        self._generation = -1
+
+    @property
+    def root(self) -> dict[str, Any]:
+        """Name to statement or to the next level."""
+        registry = self._registry
+        if registry is None:
+            return self._root
+        if self.reload:
+            registry.refresh(force=False)
+        if registry.generation != self._generation:
+            root: dict[str, Any] = {}
+            for name, statement in registry.items():
+                *folders, leaf = name.split(".")
+                level = root
+                for folder in folders:
+                    level = level.setdefault(folder, {})
+                level[leaf] = statement
+            self._root, self._generation = root, registry.generation
+        return self._root
+
+    def level(self, prefix: tuple[str, ...]) -> dict[str, Any]:
+        """One level of the tree; empty where a reload has removed it."""
+        level = self.root
+        for name in prefix:
+            level = level.get(name, {})
+        return level
+
+
+class SqlNamespace:
+    """A level of ``db.sql``. Attributes are made when they are first asked for, then kept."""
+
+    __slots__ = ("__dict__", "_names", "_prefix", "_runner", "_tree")
+
+    def __init__(
+        self,
+        runner: Runner,
+        tree: StatementTree,
+        prefix: tuple[str, ...],
+        names: dict[str, Any],
+    ) -> None:
+        self._runner = runner
+        self._tree = tree
+        self._prefix = prefix
+        self._names = names
+
+    def __getattr__(self, name: str) -> Any:
+        tree = self._tree
+        names = self._names if not tree.reload else tree.level(self._prefix)
+        found = names.get(name)
+        made: Any
+        if found is None:
+            raise AttributeError(_unknown(name, self._prefix, names, tree.path))
+        if type(found) is dict:
+            made = SqlNamespace(self._runner, tree, (*self._prefix, name), found)
+        else:
+            made = _BOUND.get(found.cardinality, BoundStatement)(self._runner, found)
+        if not tree.reload:
+            # From now on the attribute is an ordinary one: found without this method.
+            self.__dict__[name] = made
+        return made
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a statement by its full name: ``db.sql["users.get"]``."""
+        found: Any = self
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found
+
+    def __dir__(self) -> list[str]:
+        return sorted(self._tree.level(self._prefix))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tree.level(self._prefix))
+
+    def __repr__(self) -> str:
+        path = ".".join(("sql", *self._prefix))
+        return f"<{path}: {', '.join(self._tree.level(self._prefix)) or 'empty'}>"
+
+
+def _unknown(
+    name: str, prefix: tuple[str, ...], names: Mapping[str, Any], path: Path | None
+) -> str:
+    full = ".".join((*prefix, name))
+    close = get_close_matches(name, names, n=3)
+    if close:
+        offer = "did you mean " + " or ".join(".".join((*prefix, one)) for one in close) + "?"
+    else:
+        offer = f"there are: {', '.join(sorted(names)) or 'none'}"
+    if path is None:
+        return f"no statement {full!r}: Aurora was opened without sql="
+    place = f" under {path}"
+    return f"no statement or namespace {full!r}{place}; {offer}"

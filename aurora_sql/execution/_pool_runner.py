@@ -1,0 +1,242 @@
+"""How one statement runs on the pools: route, lease, run, give back.
+
+``PoolRunner.run`` is the hot path: a point read spends about as long in it as in a handful of
+dictionary look-ups. What is rare (a first use, a failure, an observer) stands elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from aurora_sql.deadlines import current_deadline
+from aurora_sql.errors import DeadlineExceeded, PoolTimeout, StatementStale
+from aurora_sql.execution._attempts import (
+    Attempts,
+    deadline_exceeded,
+    explain,
+    explained,
+    name_parameter,
+    settle_wait,
+    soften,
+)
+from aurora_sql.execution._connection_runner import entry_for, roll_back, stream_on
+from aurora_sql.execution._prepare import forget
+from aurora_sql.execution._stream import RowStream
+from aurora_sql.execution._watch import Watch, call_limit
+from aurora_sql.instrumentation import StatementFinished
+from aurora_sql.types import Access
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+
+    from aurora_sql.execution._context import Context
+    from aurora_sql.execution._prepare import Entry
+    from aurora_sql.pool import Pool, Pooled
+    from aurora_sql.statements import Statement, Variant
+
+
+class Trace:
+    """What an observer wants to know of one call, filled in along the way."""
+
+    __slots__ = ("attempts", "instance")
+
+    def __init__(self) -> None:
+        self.attempts = 1
+        self.instance = ""
+
+
+class PoolRunner:
+    """Runs statements on leases of the pools.
+
+    Args:
+        context: What all calls share.
+        choose: Picks the pool for a statement.
+    """
+
+    __slots__ = ("_choose", "_context", "_current_task", "_due", "_time", "_timeout", "run")
+
+    def __init__(self, context: Context, choose: Callable[[Statement], Pool]) -> None:
+        self._context = context
+        self._choose = choose
+        self._time = context.loop.time
+        self._timeout = context.command_timeout
+        self._due = context.sweeper.due
+        self._current_task = asyncio.current_task
+        # Chosen once: a call pays for observers only where there are any.
+        self.run = self._run_observed if context.observers else self._run
+
+    async def _run(
+        self, statement: Statement, params: dict[str, Any], trace: Trace | None = None
+    ) -> Any:
+        """Run a statement and return what its cardinality promises."""
+        variant, args = statement.bind(params)
+        now = self._time()
+        limit = now + (statement.timeout or self._timeout)
+        surrounding = current_deadline()
+        if surrounding is not None and surrounding < limit:
+            limit = surrounding
+        attempts: Attempts | None = None
+        while True:
+            pool = self._choose(statement)
+            pooled = pool.try_acquire(now)
+            if pooled is None:
+                pooled = await self.acquire(pool, limit, statement.name)
+            pooled.deadline = limit
+            pooled.task = task = self._current_task()
+            self._due(limit)
+            entry: Entry | None = None
+            try:
+                entry = pooled.prepared.get(variant)
+                if entry is None:
+                    entry = await self._context.preparer.prepare(pooled, statement, variant)
+                if entry.rowless:
+                    rows = await entry.execute(args)
+                else:
+                    rows = await entry.fetch(args, entry.limit)
+            except BaseException as error:  # noqa: BLE001 - cancellation has to be accounted for too
+                failure = self._failed(error, pooled, task, entry, statement, variant, args)
+                pool.release(pooled)
+            else:
+                pooled.task = None
+                entry.used = True
+                if not entry.clean:
+                    pooled.dirty = True
+                pool.release(pooled)
+                if trace is not None:
+                    trace.instance = pool.name
+                finish = entry.finish
+                return rows if finish is None else finish(rows)
+            if trace is not None:
+                trace.instance = pool.name
+                trace.attempts += 1
+            if attempts is None:
+                attempts = Attempts(self._context, statement)
+            await attempts.again(failure, limit)
+            now = self._time()
+
+    async def _run_observed(self, statement: Statement, params: dict[str, Any]) -> Any:
+        """The same, and tell the observers."""
+        trace = Trace()
+        started = self._time()
+        error: str | None = None
+        try:
+            return await self._run(statement, params, trace)
+        except BaseException as failure:
+            error = type(failure).__name__
+            raise
+        finally:
+            self._context.emit(
+                StatementFinished(
+                    statement.name,
+                    trace.instance,
+                    self._time() - started,
+                    trace.attempts if error is None else max(1, trace.attempts - 1),
+                    error,
+                )
+            )
+
+    async def acquire(self, pool: Pool, limit: float, what: str) -> Pooled:
+        """Lease a connection, waiting for it until the call's deadline at most."""
+        now = self._time()
+        if limit <= now:
+            raise deadline_exceeded(what, write_sent=False)
+        try:
+            return await pool.acquire(limit)
+        except PoolTimeout as error:
+            if self._time() < limit:
+                raise
+            raise DeadlineExceeded(
+                f"{what}: the deadline passed while waiting for a connection; {error.message}",
+                retry_safe=True,
+            ) from error
+
+    def _failed(
+        self,
+        error: BaseException,
+        pooled: Pooled,
+        task: asyncio.Task[Any] | None,
+        entry: Entry | None,
+        statement: Statement,
+        variant: Variant,
+        args: Sequence[Any],
+    ) -> BaseException:
+        """Close the books of a failed attempt; return what the caller would be told."""
+        write_sent = entry is not None and statement.access is Access.WRITE
+        if task is not None:
+            error = settle_wait(pooled, task, error, what=statement.where, write_sent=write_sent)
+        if entry is not None:
+            if isinstance(error, StatementStale):
+                forget(pooled, variant, entry)
+            if not entry.clean:
+                pooled.dirty = True
+        error = name_parameter(error, statement, variant)
+        soften(error, statement, in_transaction=False)
+        explain(self._context, error, statement, variant, args)
+        return error
+
+    # The rarer kinds of statements
+
+    async def run_batch(self, statement: Statement, sets: Iterable[Mapping[str, Any]]) -> None:
+        """Run a statement once for each set of parameters, pipelined, all or nothing."""
+        variant, rows = statement.bind_many(sets)
+        async with self.lease(statement) as (pooled, limit):
+            what = statement.where
+            with (
+                explained(self._context, statement, variant, ()),
+                Watch(self._context, pooled, limit, what=what, write_sent=True),
+            ):
+                entry = await entry_for(self._context, pooled, statement, variant)
+                pooled.dirty |= not entry.clean
+                await entry.prepared.execute_many(rows)
+
+    async def run_script(self, statement: Statement) -> None:
+        """Run several statements without parameters, in one implicit transaction."""
+        variant, _ = statement.bind({})
+        async with self.lease(statement) as (pooled, limit):
+            what = statement.where
+            pooled.dirty = not statement.session_clean
+            with (
+                explained(self._context, statement, variant, ()),
+                Watch(self._context, pooled, limit, what=what, write_sent=True),
+            ):
+                await pooled.driver.execute(variant.sql)
+
+    @asynccontextmanager
+    async def lease(self, statement: Statement) -> AsyncIterator[tuple[Pooled, float]]:
+        """Lease a connection for a statement; yield it with the call's deadline."""
+        limit = call_limit(self._context, statement.timeout)
+        pool = self._choose(statement)
+        pooled = await self.acquire(pool, limit, statement.name)
+        try:
+            yield pooled, limit
+        finally:
+            pool.release(pooled)
+
+    def stream(self, statement: Statement, params: dict[str, Any], batch: int) -> RowStream[Any]:
+        """Return the rows of a statement through a server-side cursor."""
+        variant, args = statement.bind(params)
+        return RowStream(self._batches(statement, variant, args, batch), statement.name)
+
+    async def _batches(
+        self, statement: Statement, variant: Variant, args: Sequence[Any], batch: int
+    ) -> AsyncGenerator[list[Any], None]:
+        """Yield batches in a transaction of their own; each wait has the call's time limit."""
+        context, reading = self._context, statement.access is Access.READ
+        async with self.lease(statement) as (pooled, limit):
+            what, driver = statement.where, pooled.driver
+            with Watch(context, pooled, limit, what=what, write_sent=False):
+                await driver.begin(read_only=reading)
+            async with aclosing(
+                stream_on(context, pooled, statement, variant, args, batch)
+            ) as batches:
+                try:
+                    async for rows in batches:
+                        yield rows
+                except BaseException:
+                    await roll_back(context, pooled)
+                    raise
+                limit = call_limit(context, statement.timeout)
+                with Watch(context, pooled, limit, what=what, write_sent=not reading):
+                    await driver.commit()

@@ -1,0 +1,78 @@
+"""A wait under a deadline, for the paths that are not hot."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from aurora_sql.deadlines import current_deadline
+from aurora_sql.execution._attempts import deadline_exceeded
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from aurora_sql.execution._context import Context
+    from aurora_sql.pool import Pooled
+
+
+def call_limit(context: Context, timeout: float | None) -> float:
+    """Return when a call that starts now has to be over, as loop time.
+
+    Args:
+        context: Gives the command timeout.
+        timeout: The call's own limit in seconds, None for the command timeout, infinite for none.
+    """
+    limit = context.loop.time() + (context.command_timeout if timeout is None else timeout)
+    surrounding = current_deadline()
+    return limit if surrounding is None or limit < surrounding else surrounding
+
+
+class Watch:
+    """Bounds the waits of a ``with`` block on one leased connection.
+
+    Leaving the block because the deadline passed raises DeadlineExceeded; because the caller was
+    cancelled, CancelledError. Nothing else is translated.
+
+    Args:
+        context: Gives loop and sweeper.
+        pooled: The leased connection.
+        limit: Loop time at which the block ends; infinite for never.
+        what: Names the work in the error's message.
+        write_sent: Running out of time leaves it unknown whether a write was applied.
+    """
+
+    __slots__ = ("_context", "_limit", "_pooled", "_task", "_what", "_write_sent")
+
+    def __init__(
+        self, context: Context, pooled: Pooled, limit: float, *, what: str, write_sent: bool
+    ) -> None:
+        self._context = context
+        self._pooled = pooled
+        self._limit = limit
+        self._what = what
+        self._write_sent = write_sent
+        self._task: asyncio.Task[object] | None = None
+
+    def __enter__(self) -> None:
+        if self._limit <= self._context.loop.time():
+            raise deadline_exceeded(self._what, write_sent=False)
+        pooled = self._pooled
+        self._task = asyncio.current_task()
+        pooled.deadline = self._limit
+        pooled.task = self._task
+        if self._limit < math.inf:
+            self._context.sweeper.due(self._limit)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pooled = self._pooled
+        if not pooled.timed_out or self._task is None:
+            pooled.task = None
+            return
+        if pooled.deadline_fired(self._task) and isinstance(error, asyncio.CancelledError):
+            raise deadline_exceeded(self._what, write_sent=self._write_sent) from error

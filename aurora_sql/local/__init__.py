@@ -1,0 +1,6 @@
+"""A local Aurora: one PostgreSQL writer, real streaming readers, Aurora's own functions."""
+
+from aurora_sql.local._cluster import LocalCluster
+from aurora_sql.local._server import LocalInstance
+
+__all__ = ["LocalCluster", "LocalInstance"]

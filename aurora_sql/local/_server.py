@@ -1,0 +1,201 @@
+"""One PostgreSQL instance: its configuration, its start and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aurora_sql.errors import OperationalError
+from aurora_sql.local import _guard
+from aurora_sql.local._tools import tail
+from aurora_sql.types import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from aurora_sql.local._binaries import Binaries
+    from aurora_sql.local._tools import Tools
+
+_POLL = 0.01
+_KILL_SECONDS = 10.0
+_STATUS_LINE = 7
+"""Line of postmaster.pid, from 0, that says how far the server is."""
+
+
+class PortTaken(OperationalError):
+    """Somebody took the port between our look at it and the server's start."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalInstance:
+    """One instance of a local cluster, as it was when it was asked for.
+
+    Attributes:
+        id: Identifier, what ``aurora_db_instance_identifier()`` answers there.
+        role: Writer or reader.
+        host: Address that it listens on.
+        port: Its TCP port.
+        pid: Id of its main process; None while it does not run.
+    """
+
+    id: str
+    role: Role
+    host: str
+    port: int
+    pid: int | None
+
+
+class Server:
+    """One instance and its process."""
+
+    def __init__(self, identifier: str, role: Role, address: tuple[str, int], folder: Path) -> None:
+        self.id = identifier
+        self.role = role
+        self.host, self.port = address
+        self.folder = folder
+        self.data = folder / "data"
+        self.log = folder / "server.log"
+        self.paused = False
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Server {self.id} {self.role.value} {self.host}:{self.port} pid={self.pid}>"
+
+    @property
+    def pid(self) -> int | None:
+        """Id of the main process, None while it does not run."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def describe(self) -> LocalInstance:
+        """What users see of it."""
+        return LocalInstance(self.id, self.role, self.host, self.port, self.pid)
+
+    def configure(self, tools: Tools, settings: Mapping[str, str], access: str, map_: str) -> None:
+        """Write the configuration into the data folder.
+
+        Args:
+            tools: Whose user owns the files.
+            settings: Server settings, for this instance alone or shared.
+            access: Text of ``pg_hba.conf``.
+            map_: Text of ``pg_ident.conf``.
+        """
+        lines = "".join(f"{name} = {quote(value)}\n" for name, value in settings.items())
+        write = tools.user.write
+        write(self.data / "postgresql.conf", "include 'aurora.conf'\n")
+        write(self.data / "aurora.conf", lines)
+        write(self.data / "pg_hba.conf", access)
+        write(self.data / "pg_ident.conf", map_)
+        signal_file = self.data / "standby.signal"
+        if self.role is Role.READER:
+            write(signal_file, "")
+        else:
+            signal_file.unlink(missing_ok=True)
+
+    def start(self, tools: Tools, binaries: Binaries) -> None:
+        """Start the process; it is not ready yet."""
+        with self.log.open("ab") as log:
+            self._process = tools.spawn(
+                [binaries.folder / "postgres", "-D", self.data],
+                log,
+                # Immediate shutdown, should we die: unlike a kill it leaves no shared memory.
+                death_signal=signal.SIGQUIT,
+                stdin=subprocess.DEVNULL,
+            )
+
+    async def wait_ready(self, deadline: float) -> None:
+        """Wait until it accepts connections.
+
+        Args:
+            deadline: Time of ``time.monotonic()`` at which to give up.
+
+        Raises:
+            PortTaken: Something else listens on its port.
+            OperationalError: It ended, or is not ready in time; with the end of its log.
+        """
+        while self._status() != "ready":
+            if self.pid is None:
+                text = tail(self.log)
+                problem = PortTaken if "Address already in use" in text else OperationalError
+                raise problem(f"{self.id} on {self.host}:{self.port} did not start:\n{text}")
+            if time.monotonic() > deadline:
+                raise OperationalError(
+                    f"{self.id} on {self.host}:{self.port} is not ready in time; raise "
+                    f"start_timeout if the machine is slow. Its log ends:\n{tail(self.log)}"
+                )
+            await asyncio.sleep(_POLL)
+
+    def _status(self) -> str:
+        # The server keeps its state there for pg_ctl: no connection and no program is needed.
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return ""
+        own = len(lines) > _STATUS_LINE and lines[0].strip() == str(self.pid)
+        return lines[_STATUS_LINE].strip() if own else ""
+
+    def signal_all(self, signal_number: int) -> None:
+        """Send a signal to the main process and to all of its children.
+
+        Not to a process group: PostgreSQL gives each child a session of its own.
+        """
+        _guard.send(_guard.processes(_guard.roots(self.folder)), signal_number)
+
+    def kill(self) -> None:
+        """End all of its processes at once, as a crash of its machine would. Blocks."""
+        running = _guard.processes(_guard.roots(self.folder))
+        memory = _guard.shared_memory(self.folder, running)
+        _guard.send(running, signal.SIGKILL)
+        if self._wait_ended(_KILL_SECONDS):
+            _guard.remove_shared_memory(memory)
+        self.paused = False
+
+    def pause(self) -> None:
+        """Freeze all of its processes."""
+        # The main process first, so that it makes no child that is missed.
+        if self._process is not None:
+            _guard.send([self._process.pid], signal.SIGSTOP)
+        self.signal_all(signal.SIGSTOP)
+        self.paused = True
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self.signal_all(signal.SIGCONT)
+        self.paused = False
+
+    def stop(self, signal_number: int, limit: float) -> None:
+        """Shut it down and wait; by force when ``limit`` seconds do not suffice.
+
+        Blocks on purpose: nothing can cancel it half way.
+        """
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        if self.paused:
+            self.signal_all(signal.SIGCONT)
+            self.paused = False
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal_number)
+        if not self._wait_ended(limit):
+            self.kill()
+
+    def _wait_ended(self, limit: float) -> bool:
+        process = self._process
+        if process is None:
+            return True
+        try:
+            process.wait(limit)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+def quote(value: str) -> str:
+    """A value as it stands in a configuration file."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -1,0 +1,245 @@
+"""Transactions: one connection of the writer, BEGIN to COMMIT, with the answer checked."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import suppress
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
+
+from aurora_sql.errors import (
+    AuroraError,
+    CommitInDoubt,
+    DeadlineExceeded,
+    ParameterError,
+    UsageError,
+)
+from aurora_sql.execution import ConnectionRunner, SqlNamespace, Watch, call_limit, roll_back
+from aurora_sql.instrumentation import CommitAbandoned, RetryScheduled
+from aurora_sql.retry import Verdict, verdict
+from aurora_sql.session._executor import Executor
+from aurora_sql.session._host import TransactionHost
+from aurora_sql.types import Access, Isolation
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from types import TracebackType
+
+    from aurora_sql.execution import Context
+    from aurora_sql.pool import Pooled
+    from aurora_sql.session._shared import Shared
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Savepoint:
+    """A part of a transaction that can be undone alone: ``async with tx.savepoint():``.
+
+    Leaving the block with an error rolls back to its begin; the transaction goes on. Savepoints
+    nest.
+    """
+
+    def __init__(self, context: Context, runner: ConnectionRunner, name: str) -> None:
+        self._context = context
+        self._runner = runner
+        self._name = name
+
+    async def _send(self, command: str) -> None:
+        pooled = self._runner.connection()
+        limit = call_limit(self._context, None)
+        with Watch(self._context, pooled, limit, what=command, write_sent=False):
+            await pooled.driver.execute(command)
+
+    async def __aenter__(self) -> Self:
+        await self._send(f"SAVEPOINT {self._name}")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            await self._send(f"RELEASE SAVEPOINT {self._name}")
+            return
+        pooled = self._runner.pooled
+        if pooled is None or pooled.driver.is_closed or not pooled.driver.is_settled:
+            return  # there is nothing left to roll back to; the error says why
+        await self._send(f"ROLLBACK TO SAVEPOINT {self._name}; RELEASE SAVEPOINT {self._name}")
+
+
+class Transaction(Executor):
+    """An open transaction. Statements on it run on its connection, one at a time."""
+
+    def __init__(self, shared: Shared, pooled: Pooled, limit: float) -> None:
+        self._context = shared.context
+        self._adhoc = shared.adhoc
+        self._runner: ConnectionRunner = ConnectionRunner(
+            shared.context, pooled, "transaction", limit
+        )
+        self._host = TransactionHost(shared.context, self._runner)
+        self.leased = pooled
+        self._savepoints = 0
+        tree = shared.tree
+        self.sql = SqlNamespace(self._runner, tree, (), tree.root)
+
+    def savepoint(self) -> Savepoint:
+        """Return a block that can fail without failing the transaction."""
+        self._savepoints += 1
+        return Savepoint(self._context, self._runner, f"aurora_{self._savepoints}")
+
+    def __repr__(self) -> str:
+        pooled = self._runner.pooled
+        return f"<Transaction on {pooled.driver!r}>" if pooled else "<Transaction over>"
+
+
+class TransactionContext:
+    """What ``db.transaction(…)`` returns: ``async with`` opens it, ``run`` may replay it."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        *,
+        isolation: Isolation | str | None,
+        read_only: bool,
+        timeout: float | None,
+        server_timeout: float | None = None,
+    ) -> None:
+        self._shared = shared
+        self._server_timeout = timeout if server_timeout is None else server_timeout
+        self._isolation = None if isolation is None else _isolation(isolation)
+        self._read_only = read_only
+        self._timeout = timeout
+        self._open: Transaction | None = None
+        self._limit = math.inf
+
+    async def __aenter__(self) -> Transaction:
+        if self._open is not None:
+            raise UsageError("this transaction is open already; call transaction() for each block")
+        shared = self._shared
+        context = shared.context
+        if self._timeout is not None:
+            self._limit = context.loop.time() + self._timeout
+        pooled = await shared.lease_writer(min(call_limit(context, None), self._limit))
+        try:
+            limit = min(call_limit(context, None), self._limit)
+            with Watch(context, pooled, limit, what="BEGIN", write_sent=False):
+                await pooled.driver.begin(
+                    self._isolation, read_only=self._read_only, timeout=self._server_timeout
+                )
+            self._open = Transaction(shared, pooled, self._limit)
+        except BaseException:
+            shared.release_writer(pooled)
+            raise
+        return self._open
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        transaction, self._open = self._open, None
+        if transaction is None:
+            return
+        pooled = transaction.leased
+        try:
+            if pooled.task is not None:
+                # Another task still runs a statement: neither COMMIT nor ROLLBACK can be sent.
+                pooled.driver.abort()
+                if error is None:
+                    raise UsageError(
+                        "the transaction's block ended while another task was still using it;"
+                        " it was rolled back: await everything before the block ends"
+                    )
+            elif error is None:
+                await self._commit(pooled)
+            else:
+                # The error that ends the block is the one to tell; a failing ROLLBACK is not:
+                # the pool closes a connection whose transaction is still open.
+                with suppress(AuroraError):
+                    await roll_back(self._shared.context, pooled)
+        finally:
+            transaction._runner.detach()  # noqa: SLF001 - one pair of classes
+            self._shared.release_writer(pooled)
+
+    async def _commit(self, pooled: Pooled) -> None:
+        """COMMIT, shielded: a caller that is cancelled waits for the answer, until the deadline."""
+        context = self._shared.context
+        limit = min(call_limit(context, None), self._limit)
+        try:
+            with Watch(context, pooled, limit, what="COMMIT", write_sent=True):
+                await pooled.driver.commit()
+        except DeadlineExceeded as error:
+            if error.retry_safe:  # the deadline had passed before COMMIT was sent
+                with suppress(AuroraError):
+                    await roll_back(context, pooled)
+                raise
+            context.emit(CommitAbandoned(repr(pooled.driver), cancelled=False))
+            raise CommitInDoubt(
+                "COMMIT was not answered before the deadline: the transaction is applied as a"
+                " whole or not at all; look for what it wrote before doing it again"
+            ) from error
+        except asyncio.CancelledError:
+            try:
+                with Watch(context, pooled, limit, what="COMMIT", write_sent=True):
+                    await pooled.driver.settle()
+            except (AuroraError, asyncio.CancelledError):
+                context.emit(CommitAbandoned(repr(pooled.driver), cancelled=True))
+            raise
+
+    async def run(
+        self,
+        function: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a function in the transaction; run it again where the transaction lost a conflict.
+
+        The function may run several times, so it must have no effect but what it does through
+        its transaction. It never runs again after COMMIT may have been applied.
+
+        Args:
+            function: Called with the transaction, then ``args`` and ``kwargs``.
+            args: Handed to the function.
+            kwargs: Handed to the function.
+
+        Raises:
+            CommitInDoubt: COMMIT was sent and no answer came.
+            AuroraError: What the last attempt failed with.
+        """
+        context = self._shared.context
+        policy = context.retry_policy
+        name = getattr(function, "__qualname__", repr(function))
+        until = math.inf if self._timeout is None else context.loop.time() + self._timeout
+        until = min(until, call_limit(context, math.inf))
+        waits: Iterator[float] | None = None
+        attempt = 1
+        while True:
+            try:
+                async with self as transaction:
+                    return await function(transaction, *args, **kwargs)
+            except AuroraError as error:
+                decision = verdict(error, access=Access.WRITE, in_transaction=True)
+                if decision is not Verdict.REPLAY or not context.retry_enabled:
+                    raise
+                if waits is None:
+                    waits = policy.waits(error)
+                wait = next(waits, None)
+                if wait is None or context.loop.time() + wait >= until:
+                    error.add_note(f"{name}: gave up after {attempt} attempt(s)")
+                    raise
+                context.emit(RetryScheduled(name, attempt, wait, type(error).__name__))
+            attempt += 1
+            if wait > 0:
+                await asyncio.sleep(wait)
+
+
+def _isolation(value: Isolation | str) -> Isolation:
+    try:
+        return Isolation(value.replace("_", " ").lower() if type(value) is str else value)
+    except ValueError:
+        allowed = ", ".join(repr(level.value) for level in Isolation)
+        raise ParameterError(f"isolation must be one of {allowed}, not {value!r}") from None

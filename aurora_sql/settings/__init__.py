@@ -1,0 +1,16 @@
+"""Settings: one model for the environment, ``.env``, ``appsettings.json``, URLs and code."""
+
+from ._model import AuroraSettings, ConnectionValues
+from ._tls import TlsPlan
+from ._values import ReaderSelection, SslMode, TopologyMode, format_address, is_loopback
+
+__all__ = [
+    "AuroraSettings",
+    "ConnectionValues",
+    "ReaderSelection",
+    "SslMode",
+    "TlsPlan",
+    "TopologyMode",
+    "format_address",
+    "is_loopback",
+]

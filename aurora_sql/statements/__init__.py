@@ -1,0 +1,12 @@
+"""SQL files and what is in them: lexer, parser, binding, conditional lines, registry.
+
+Nothing here talks to a database. :class:`StatementRegistry` loads a folder, :class:`Statement`
+turns named parameters into one of its :class:`Variant` texts and the values to send with it.
+"""
+
+from __future__ import annotations
+
+from aurora_sql.statements._registry import StatementRegistry, UnknownStatement
+from aurora_sql.statements._statement import Statement, Variant
+
+__all__ = ["Statement", "StatementRegistry", "UnknownStatement", "Variant"]

@@ -1,0 +1,333 @@
+"""What a statement does, read off its tokens: its command, whether it writes, what it calls.
+
+Every answer errs on the safe side: a statement is a read only where its text proves it, a word
+before a bracket is a function unless the grammar says otherwise, and every name counts as one
+the statement may touch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aurora_sql.statements._functions import (
+    HARMLESS_VOLATILE,
+    VETTED,
+    VOLATILE,
+    VOLATILE_PREFIXES,
+)
+from aurora_sql.statements._keywords import COLUMN_NAME, KEYWORDS, NOT_TABLES
+from aurora_sql.statements._tokens import (
+    NUMBER,
+    PARAMETER,
+    PUNCTUATION,
+    QUOTED,
+    STRING,
+    WORD,
+    Token,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aurora_sql.statements._source import Source
+
+READING: Final = frozenset({"select", "values", "table"})
+CHANGING: Final = frozenset({"insert", "update", "delete", "merge"})
+_MAIN: Final = READING | CHANGING
+
+_TRANSACTION: Final = (
+    "opens or ends a transaction behind the back of the library: use db.transaction() and "
+    "tx.savepoint()"
+)
+_PREPARED: Final = "meddles with prepared statements, which the library keeps itself"
+FORBIDDEN: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        ("begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release"),
+        _TRANSACTION,
+    ),
+    **dict.fromkeys(("prepare", "execute", "deallocate"), _PREPARED),
+    "discard": "throws away the session's prepared statements, which the library keeps itself",
+}
+
+# Words that stand between a bracket and what it belongs to, by what must come before them; a
+# function of such a name elsewhere is still seen.
+_BEFORE_BRACKET: Final[dict[str, frozenset[str]]] = {
+    "by": frozenset({"order", "group", "partition"}),
+    "zone": frozenset({"time"}),
+    "set": frozenset({"update"}),
+    "materialized": frozenset({"as", "not"}),
+    "sets": frozenset({"grouping"}),
+    "conflict": frozenset({"on"}),
+    "over": frozenset({")"}),
+    "filter": frozenset({")"}),
+    "repeatable": frozenset({")"}),
+    "insert": frozenset({"then"}),
+    "rollup": frozenset({"by", ","}),
+    "cube": frozenset({"by", ","}),
+}
+_HINTS: Final = CHANGING | {"for"}
+_NO_NAMES: Final = NOT_TABLES | {""}
+# Before a bracket these are the grammar's own, or built-in functions that are vetted (left, right).
+_NEVER_CALLED: Final = NOT_TABLES | COLUMN_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the text of one statement proves.
+
+    Attributes:
+        command: SELECT, INSERT, UPDATE, DELETE, MERGE, or OTHER.
+        writes: The text itself proves (or cannot rule out) that it writes.
+        functions: Functions it calls that are not known to be harmless, lower case.
+        identifiers: Names that a table, view or column could have.
+        returns_rows: It gives rows; None where the text does not tell.
+    """
+
+    command: str
+    writes: bool
+    functions: frozenset[str]
+    identifiers: frozenset[str]
+    returns_rows: bool | None
+
+
+def fold(name: str) -> str:
+    """An unquoted name as the server stores it: only ASCII letters are folded."""
+    if name.isascii():
+        return name.lower()
+    return "".join(c.lower() if c.isascii() else c for c in name)
+
+
+def unquote(text: str) -> str:
+    """The name that a quoted identifier stands for (``U&`` escapes are left as they are)."""
+    return text[text.index('"') + 1 : -1].replace('""', '"')
+
+
+def split_statements(code: Sequence[Token]) -> list[list[Token]]:
+    """Split at the semicolons between statements; empty ones are dropped.
+
+    Semicolons inside brackets (CREATE RULE) and between BEGIN ATOMIC and END (SQL-standard
+    function bodies) belong to the statement, as psql has it.
+    """
+    parts: list[list[Token]] = []
+    part: list[Token] = []
+    depth = blocks = 0
+    routine = False
+    for token in code:
+        kind, text, _ = token
+        if kind == PUNCTUATION:
+            if text == ";" and depth <= 0 and not blocks:
+                if part:
+                    parts.append(part)
+                part, routine, depth = [], False, 0
+                continue
+            if text == "(":
+                depth += 1
+            elif text == ")":
+                depth -= 1
+        elif kind == WORD:
+            word = text.lower()
+            if word in ("function", "procedure") and part and part[0][1].lower() == "create":
+                routine = True
+            elif routine and (word == "begin" or (blocks and word == "case")):
+                blocks += 1
+            elif blocks and word == "end":
+                blocks -= 1
+        part.append(token)
+    if part:
+        parts.append(part)
+    return parts
+
+
+def refuse_bookkeeping(source: Source, part: Sequence[Token]) -> None:
+    """Refuse a command that would break what the library knows about the session.
+
+    Raises:
+        StatementFileError: It is one of BEGIN, COMMIT, PREPARE, DISCARD, COPY FROM STDIN, ….
+    """
+    kind, text, offset = part[0]
+    if kind != WORD:
+        return
+    words = [t[1].lower() for t in part if t[0] == WORD]
+    first = words[0]
+    if first == "explain":
+        # EXPLAIN EXECUTE runs a prepared statement as EXECUTE does.
+        if "execute" in words[1:4]:
+            raise source.error(f"EXPLAIN EXECUTE {_PREPARED}", offset)
+        return
+    reason = FORBIDDEN.get(first)
+    if reason is not None:
+        raise source.error(f"{text.upper()} {reason}", offset)
+    if first == "set" and "transaction" in words[1:2] and "snapshot" not in words:
+        raise source.error(
+            "SET TRANSACTION: give isolation= and read_only= to db.transaction()", offset
+        )
+    if first == "copy" and ("stdin" in words or "stdout" in words):
+        raise source.error(
+            "COPY through the connection cannot be a statement: use db.bulk_insert()", offset
+        )
+
+
+def classify(code: Sequence[Token]) -> Facts:
+    """Classify one statement, given its tokens without comments and final semicolon."""
+    words = [t[1].lower() if t[0] == WORD else "" for t in code]
+    present = set(words)
+    identifiers = present - _NO_NAMES
+    identifiers.update(unquote(t[1]) for t in code if t[0] == QUOTED)
+    if not all(map(str.isascii, identifiers)):
+        identifiers.update(fold(t[1]) for t in code if t[0] == WORD)
+        identifiers -= _NO_NAMES
+    command, names = _main_command(code, words)
+    writes = command == "OTHER" or command.lower() in CHANGING
+    if command == "OTHER":
+        writes = not _harmless_other(words)
+    else:
+        if command == "SELECT" and "into" in present and _selects_into(words):
+            command, writes = "OTHER", True
+        writes = writes or (not present.isdisjoint(_HINTS) and _changes(code, words))
+    called = _called(code, words, names)
+    doubtful = called - VETTED
+    unknown = frozenset(name for name in doubtful if not _harmless(name))
+    writes = writes or any(_volatile(name) for name in doubtful)
+    rows: bool | None = None
+    if command != "OTHER":
+        rows = command == "SELECT" or "returning" in present
+    return Facts(command, writes, unknown, frozenset(identifiers), rows)
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("pg_catalog.")
+
+
+def _harmless(name: str) -> bool:
+    return _bare(name) in VETTED or _bare(name) in HARMLESS_VOLATILE
+
+
+def _volatile(name: str) -> bool:
+    if _bare(name) in HARMLESS_VOLATILE:
+        return True
+    last = name.rpartition(".")[2]
+    return last in VOLATILE or last.startswith(VOLATILE_PREFIXES)
+
+
+def _main_command(code: Sequence[Token], words: Sequence[str]) -> tuple[str, set[int]]:
+    """The command after any WITH list, and where the names of that list stand."""
+    start = 0
+    while start < len(code) and code[start][1] == "(":
+        start += 1
+    first = words[start] if start < len(words) else ""
+    if first in _MAIN:
+        return ("SELECT" if first in READING else first.upper()), set()
+    if first != "with":
+        return "OTHER", set()
+    names: set[int] = set()
+    depth = 0
+    expect_name = True
+    for index in range(start + 1, len(code)):
+        text = code[index][1]
+        if text == "(":
+            depth += 1
+        elif text == ")":
+            depth -= 1
+        elif depth == 0:
+            if text == ",":
+                expect_name = True
+            elif expect_name:
+                if words[index] != "recursive":
+                    names.add(index)
+                    expect_name = False
+            elif words[index] in _MAIN:
+                word = words[index]
+                return ("SELECT" if word in READING else word.upper()), names
+    return "OTHER", names
+
+
+def _harmless_other(words: Sequence[str]) -> bool:
+    """Whether a command that is none of the five only reads."""
+    if not words:
+        return False
+    if words[0] == "show":
+        return True
+    if words[0] != "explain":
+        return False
+    # EXPLAIN ANALYZE runs what it explains.
+    return not any(word in CHANGING or word in ("analyze", "analyse", "create") for word in words)
+
+
+def _selects_into(words: Sequence[str]) -> bool:
+    """Whether a SELECT makes a table: INTO that follows neither INSERT nor MERGE."""
+    return any(
+        word == "into" and (index == 0 or words[index - 1] not in ("insert", "merge"))
+        for index, word in enumerate(words)
+    )
+
+
+def _changes(code: Sequence[Token], words: Sequence[str]) -> bool:
+    """Whether a data-modifying CTE or a locking clause stands anywhere in it."""
+    last = len(words) - 1
+    for index, word in enumerate(words):
+        following = words[index + 1] if index < last else ""
+        if word == "for":
+            if following in ("update", "share", "no", "key"):
+                return True
+        elif word in CHANGING:
+            if index and code[index - 1][1] == ".":
+                continue
+            if word == "update":
+                named = index < last and code[index + 1][0] in (WORD, QUOTED)
+                if named and following not in ("as", "from"):
+                    return True
+            elif following == ("from" if word == "delete" else "into"):
+                return True
+    return False
+
+
+def _called(code: Sequence[Token], words: Sequence[str], cte_names: set[int]) -> set[str]:
+    """Names of the functions that are called, qualified where they are written so."""
+    called: set[str] = set()
+    # After these a closing bracket may be followed by a call; elsewhere what follows is an alias.
+    call_after_bracket = "distinct" in words or "operator" in words
+    for index in range(1, len(code)):
+        if code[index][1] != "(" or code[index][0] != PUNCTUATION:
+            continue
+        at = index - 1
+        kind, text, _ = code[at]
+        if kind == WORD:
+            name = words[at]
+            if name in _NEVER_CALLED and (at == 0 or code[at - 1][1] != "."):
+                continue
+        elif kind == QUOTED:
+            name = unquote(text)
+        else:
+            continue
+        if at in cte_names:
+            continue
+        while at >= 2 and code[at - 1][1] == "." and code[at - 2][0] in (WORD, QUOTED):  # noqa: PLR2004 - a qualifier is a name and a dot
+            at -= 2
+            qualifier = words[at] or unquote(code[at][1])
+            name = f"{qualifier}.{name}"
+        if not _is_alias_list(code, words, at, name, call_after_bracket=call_after_bracket):
+            called.add(name)
+    return called
+
+
+def _is_alias_list(
+    code: Sequence[Token],
+    words: Sequence[str],
+    at: int,
+    name: str,
+    *,
+    call_after_bracket: bool,
+) -> bool:
+    """Whether the name at ``at`` is followed by columns or a type's size, not by arguments."""
+    if at == 0:
+        return False
+    kind, text, _ = code[at - 1]
+    before = words[at - 1]
+    if name in _BEFORE_BRACKET and (before or text) in _BEFORE_BRACKET[name]:
+        return True
+    if kind == WORD:
+        return before in ("into", "as", "ordinality") or before not in KEYWORDS
+    if kind in (QUOTED, STRING, NUMBER, PARAMETER):
+        return True
+    return text == "::" or (text == ")" and not call_after_bracket)

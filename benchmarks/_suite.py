@@ -1,0 +1,296 @@
+"""A run: every row, every subject, round by round, and what comes of it."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aurora_sql.errors import AuroraError
+from aurora_sql.statements import StatementRegistry
+from benchmarks import _shop
+from benchmarks._engine import closed_loop, open_loop
+from benchmarks._floors import AsyncpgPool, BareConnections
+from benchmarks._histogram import Latencies
+from benchmarks._library import Library
+from benchmarks._machine import machine, server, software
+from benchmarks._results import OURS, Options, Result, Round, Row
+from benchmarks._results import Subject as SubjectResult
+from benchmarks._rows import MODELS
+from benchmarks._schedule import Arrivals, schedule
+from benchmarks._stats import rotated
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    import asyncpg
+
+    from benchmarks._engine import Sample
+    from benchmarks._machine import Machine, Server, Software
+    from benchmarks._rows import Operation
+    from benchmarks._shop import ShopFiles, Size
+    from benchmarks._target import Target
+    from benchmarks._work import Work
+
+    Call = Callable[[Any], Awaitable[Any]]
+
+_SPARE_CONNECTIONS = 12
+_VERIFIED = 5
+
+
+class Subject(Protocol):
+    """One of the things that are compared."""
+
+    @property
+    def name(self) -> str:
+        """As the report calls it."""
+
+    async def open(self) -> None:
+        """Connect."""
+
+    async def close(self) -> None:
+        """Disconnect."""
+
+    async def calls(self) -> list[Call]:
+        """Return the work of each caller."""
+
+
+class Listener(Protocol):
+    """Told how a run goes on."""
+
+    def measuring(self, operation: Operation, subject: str, turn: int) -> None:
+        """Measurement ``turn`` (from 0) of a subject begins."""
+
+    def measured(self, operation: Operation, subject: str, sample: Sample) -> None:
+        """It ended."""
+
+    def finished(self, row: Row) -> None:
+        """All rounds of a row are done."""
+
+    def skipped(self, operation: Operation, reason: str) -> None:
+        """A row is not measured."""
+
+
+class DifferentAnswers(AuroraError):
+    """The library and a floor answered one call differently: they do not do the same work."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has so far; whole rows only, so that an interrupted run can be shown."""
+
+    machine: Machine
+    server: Server
+    software: Software
+    options: Options
+    expected: int
+    rows: list[Row] = field(default_factory=list)
+
+    def result(self) -> Result:
+        """The result as it stands."""
+        return Result(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            complete=len(self.rows) == self.expected,
+            machine=self.machine,
+            server=self.server,
+            software=self.software,
+            options=self.options,
+            rows=tuple(self.rows),
+        )
+
+
+class Suite:
+    """Measures operations on a target that has the shop.
+
+    Args:
+        target: Servers, with the shop's data in their database.
+        files: The shop's statements.
+        size: Of the data.
+        options: How to measure.
+        models: Measure the library with models too, on every row.
+        listener: Told how it goes on.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        files: ShopFiles,
+        size: Size,
+        options: Options,
+        *,
+        models: bool,
+        listener: Listener,
+    ) -> None:
+        self._target = target
+        self._files = files
+        self._size = size
+        self._options = options
+        self._models = models
+        self._listener = listener
+        self.progress: Progress | None = None
+
+    async def run(self, operations: Sequence[Operation], loop: str) -> Result:
+        """Measure all operations.
+
+        Args:
+            operations: The rows.
+            loop: Name of the event loop in use, for the record.
+
+        Raises:
+            DifferentAnswers: The library and a floor do not agree about a row.
+            ExceptionGroup: A call failed during a measurement.
+        """
+        readers = len(self._target.settings.reader_addresses())
+        chosen = []
+        for operation in operations:
+            if operation.needs_readers and not readers:
+                self._listener.skipped(operation, "there is no reader; give one (?read=host)")
+            else:
+                chosen.append(operation)
+        with TemporaryDirectory(prefix="aurora-bench-") as folder:
+            _shop.without_models(self._files.sql, Path(folder))
+            plain = StatementRegistry.load(folder, dialect="postgresql")
+            typed = StatementRegistry.load(self._files.sql, dialect="postgresql")
+            async with self._target.connect() as admin:
+                described = await server(admin, readers)
+                options = await self._with_connections(admin)
+                self.progress = Progress(
+                    machine=machine(shared_with_server=self._target.on_this_machine),
+                    server=described,
+                    software=software(loop),
+                    options=options,
+                    expected=len(chosen),
+                )
+                for operation in chosen:
+                    row = await self._row(operation, plain, typed, admin, options)
+                    self.progress.rows.append(row)
+                    self._listener.finished(row)
+        return self.progress.result()
+
+    async def _with_connections(self, admin: asyncpg.Connection[Any]) -> Options:
+        """See whether the servers have room for the connections of all subjects at once."""
+        most = int(await admin.fetchval("SELECT current_setting('max_connections')"))
+        needed = 4 * self._options.callers + _SPARE_CONNECTIONS
+        return self._options.model_copy(update={"reconnect": needed > most})
+
+    def _subjects(
+        self, operation: Operation, plain: StatementRegistry, typed: StatementRegistry
+    ) -> tuple[Work, list[Subject]]:
+        seed, callers, target = self._options.seed, self._options.callers, self._target
+        work = operation.make(plain, self._size, seed)
+        subjects: list[Subject] = [Library(OURS, target, plain, work, callers)]
+        if operation.make_models is not None:
+            if self._models or operation.always_models:
+                objects = operation.make_models(plain, self._size, seed)
+                subjects.append(Library(MODELS, target, plain, objects, callers))
+        elif self._models and _models_import() and work.fills_models(typed):
+            subjects.append(Library(MODELS, target, typed, work, callers))
+        subjects += [BareConnections(target, work, callers), AsyncpgPool(target, work, callers)]
+        return work, subjects
+
+    async def _row(
+        self,
+        operation: Operation,
+        plain: StatementRegistry,
+        typed: StatementRegistry,
+        admin: asyncpg.Connection[Any],
+        options: Options,
+    ) -> Row:
+        work, subjects = self._subjects(operation, plain, typed)
+        measured: dict[str, list[Round]] = {subject.name: [] for subject in subjects}
+        latencies = {subject.name: Latencies() for subject in subjects}
+        async with AsyncExitStack() as stack:
+            calls: dict[str, list[Call]] = {}
+            if not options.reconnect:
+                for subject in subjects:
+                    stack.push_async_callback(subject.close)
+                    await subject.open()
+                    calls[subject.name] = await subject.calls()
+                await self._verify(operation, work, calls)
+            for turn in range(options.rounds):
+                for position, subject in enumerate(rotated(subjects, turn)):
+                    self._listener.measuring(operation, subject.name, turn)
+                    if operation.writes:
+                        for command in _shop.reset(self._size):
+                            await admin.execute(command)
+                    if options.reconnect:
+                        sample = await self._measure_connecting(subject, work)
+                    else:
+                        sample = await self._measure(subject, work, calls[subject.name])
+                    measured[subject.name].append(Round.of(sample, position))
+                    latencies[subject.name].record(sample.latencies)
+                    self._listener.measured(operation, subject.name, sample)
+        return Row(
+            name=operation.name,
+            title=operation.title,
+            unit=operation.unit,
+            target_throughput=operation.target_throughput,
+            target_p95=operation.target_p95,
+            goals=operation.goals,
+            subjects=tuple(
+                SubjectResult(name=name, rounds=tuple(rounds), histogram=latencies[name].encode())
+                for name, rounds in measured.items()
+            ),
+        )
+
+    async def _measure_connecting(self, subject: Subject, work: Work) -> Sample:
+        try:
+            await subject.open()
+            return await self._measure(subject, work, await subject.calls())
+        finally:
+            await subject.close()
+
+    async def _measure(self, subject: Subject, work: Work, calls: list[Call]) -> Sample:
+        options = self._options
+        own = work_of(subject, work)
+        values = own.streams(len(calls))
+        if options.warm_up > 0:
+            await closed_loop(calls, values, options.warm_up)
+        # What an earlier measurement left is collected now, not at the cost of this one.
+        gc.collect()
+        if options.mode == "closed":
+            return await closed_loop(calls, values, options.seconds)
+        if options.rate is None or options.arrivals is None or options.queue_limit is None:
+            raise ValueError("an open loop needs a rate, arrivals and a queue limit")
+        starts = schedule(options.rate, options.seconds, Arrivals(options.arrivals), options.seed)
+        return await open_loop(calls, values, starts, queue_limit=options.queue_limit)
+
+    async def _verify(self, operation: Operation, work: Work, calls: dict[str, list[Call]]) -> None:
+        """Compare the first answers of all subjects that do the same work."""
+        if not work.comparable:
+            return
+        for value in work.values[:_VERIFIED]:
+            answers = {
+                name: _plain(await own[0](value)) for name, own in calls.items() if name != MODELS
+            }
+            expected = answers[OURS]
+            for name, answer in answers.items():
+                if answer != expected:
+                    raise DifferentAnswers(
+                        f"{operation.title}: {OURS} answers {expected!r}, {name} {answer!r}"
+                    )
+
+
+def work_of(subject: Subject, work: Work) -> Work:
+    """The work whose values a subject takes: a variant of the library may have its own."""
+    return subject.work if isinstance(subject, Library) else work
+
+
+def _plain(answer: Any) -> Any:
+    """An answer as plain values: a row as its items, rows as a list of them."""
+    if isinstance(answer, list):
+        return [_plain(one) for one in answer]
+    return list(answer.items()) if hasattr(answer, "items") else answer
+
+
+def _models_import() -> bool:
+    """Whether the shop's models can be imported: they can in a checkout."""
+    try:
+        return importlib.util.find_spec("examples.shop.models") is not None
+    except ImportError:
+        return False
