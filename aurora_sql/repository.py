@@ -266,13 +266,14 @@ class _Builder:
         from pypika.dialects import PostgreSQLQuery  # noqa: PLC0415 - the same
 
         schema, dot, name = table.rpartition(".")
-        self.query = PostgreSQLQuery
+        self.query: Any = PostgreSQLQuery
         self.table = pypika.Table(name, schema=schema if dot else None)
+        self._field = pypika.Field
         self._order = pypika.Order
         self._parameter = pypika.NamedParameter
 
     def column(self, name: str) -> Any:
-        return self.table.field(name)
+        return self._field(name, table=self.table)
 
     def value(self, name: str) -> Any:
         return self._parameter(name)

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["Result", "compare", "main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, program: str = "python -m benchmarks") -> int:
     """Run the command line and return its exit code.
 
     Args:
         arguments: Default: those of the process.
+        program: Its name in help texts.
     """
     # Here: whoever only reads results needs neither a driver nor a terminal.
     from benchmarks._main import main as run_main  # noqa: PLC0415 - see above
 
-    return run_main(arguments)
+    return run_main(arguments, program)

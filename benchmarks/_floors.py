@@ -77,7 +77,13 @@ class BareConnections:
 
     async def calls(self) -> list[Callable[[Any], Awaitable[Any]]]:
         """Return the work of each caller."""
-        return [await self._work.bare(connection) for connection in self._connections]
+        calls = []
+        for connection in self._connections:
+            calls.append(await self._work.bare(connection))
+            # asyncpg prepares with Flush and without Sync: the implicit transaction, and with it
+            # a lock on the tables, would stay until the first call, and block what empties them.
+            await connection.execute("SELECT")
+        return calls
 
 
 class AsyncpgPool:

@@ -12,14 +12,11 @@ call; what one step takes more than the one before is that layer's cost. Two way
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-
-from rich.table import Table
 
 from aurora_sql import Aurora
 from aurora_sql.deadlines import current_deadline
@@ -28,11 +25,14 @@ from aurora_sql.types import Role
 from benchmarks import _shop
 from benchmarks._engine import closed_loop
 from benchmarks._library import pool_settings
+from benchmarks._report import new_table
 from benchmarks._rows import OPERATIONS
 from benchmarks._stats import rotated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    from rich.table import Table
 
     from aurora_sql.pool import Pool, Pooled
     from aurora_sql.statements import Statement, Variant
@@ -43,18 +43,19 @@ if TYPE_CHECKING:
     Call = Callable[[Any], Awaitable[Any]]
 
 STATEMENT = "users.get"
-_NULL_CALLS = 5_000
+_NULL_CALLS = 1_000
+_NULL_REPETITIONS = 10
 _MICROSECONDS = 1_000_000
 
 STEPS = (
-    ("asyncpg's protocol", "bind and execute a prepared statement on a connection of its own"),
-    ("driver seam", "errors translated, and whether the command was sent"),
-    ("prepared lookup", "the connection's own prepared statement for this text"),
-    ("lease and release", "the clock, a connection of the pool, and back"),
-    ("bind", "parameters by name to positions, the variant of the text"),
-    ("deadline", "context variable, limit, the sweeper, the task to cancel"),
-    ("rows and books", "cardinality checked, row picked, session state noted"),
-    ("public call", "db.sql.users.get(id=…): route, retry frame, keyword arguments"),
+    ("asyncpg's protocol", "bind and execute, a connection per caller"),
+    ("driver seam", "errors translated, was it sent"),
+    ("prepared lookup", "by text, on this connection"),
+    ("lease and release", "clock, idle connection, and back"),
+    ("bind", "names to positions, variant of the text"),
+    ("deadline", "context variable, limit, sweeper, task"),
+    ("rows and books", "cardinality, the row, session state"),
+    ("public call", "db.sql.users.get(id=…): route, retries"),
 )
 
 
@@ -64,7 +65,7 @@ class LayerCost:
     Attributes:
         name: Of the layer.
         what: It does.
-        network: Microseconds per call up to and with this layer, with the server; a median.
+        network: Microseconds per call up to and with this layer, with the server; the best round.
         alone: The same without network.
     """
 
@@ -121,33 +122,49 @@ class _Ladder:
 
     def on_pool(self) -> list[Call]:
         """The steps of a caller of the pool."""
-        pool, variant, statement = self.pool, self.variant, self.statement
-        clock = self.context.loop.time
-        due, timeout, current_task = (
-            self.context.sweeper.due,
-            self.context.command_timeout,
-            asyncio.current_task,
-        )
+        public = self.public
+        return [
+            self._leased(),
+            self._bound(),
+            self._limited(),
+            self._finished(),
+            lambda value: public(**value.named),
+        ]
+
+    def _leased(self) -> Call:
+        pool, variant, clock = self.pool, self.variant, self.context.loop.time
 
         async def leased(value: Value) -> Any:
             pooled = pool.try_acquire(clock()) or await pool.acquire()
             try:
-                entry = pooled.prepared[variant]
+                entry: Any = pooled.prepared.get(variant)
                 return await entry.fetch(value.args, entry.limit)
             finally:
                 pool.release(pooled)
 
+        return leased
+
+    def _bound(self) -> Call:
+        pool, statement, clock = self.pool, self.statement, self.context.loop.time
+
         async def bound(value: Value) -> Any:
-            found, args = statement.bind(value.named)
+            variant, args = statement.bind(value.named)
             pooled = pool.try_acquire(clock()) or await pool.acquire()
             try:
-                entry = pooled.prepared[found]
+                entry: Any = pooled.prepared.get(variant)
                 return await entry.fetch(args, entry.limit)
             finally:
                 pool.release(pooled)
 
+        return bound
+
+    def _limited(self) -> Call:
+        pool, statement, clock = self.pool, self.statement, self.context.loop.time
+        due, timeout = self.context.sweeper.due, self.context.command_timeout
+        current_task = asyncio.current_task
+
         async def limited(value: Value) -> Any:
-            found, args = statement.bind(value.named)
+            variant, args = statement.bind(value.named)
             now = clock()
             limit = now + (statement.timeout or timeout)
             surrounding = current_deadline()
@@ -158,14 +175,21 @@ class _Ladder:
             pooled.task = current_task()
             due(limit)
             try:
-                entry = pooled.prepared[found]
+                entry: Any = pooled.prepared.get(variant)
                 return await entry.fetch(args, entry.limit)
             finally:
                 pooled.task = None
                 pool.release(pooled)
 
+        return limited
+
+    def _finished(self) -> Call:
+        pool, statement, clock = self.pool, self.statement, self.context.loop.time
+        due, timeout = self.context.sweeper.due, self.context.command_timeout
+        current_task = asyncio.current_task
+
         async def finished(value: Value) -> Any:
-            found, args = statement.bind(value.named)
+            variant, args = statement.bind(value.named)
             now = clock()
             limit = now + (statement.timeout or timeout)
             surrounding = current_deadline()
@@ -176,7 +200,7 @@ class _Ladder:
             pooled.task = current_task()
             due(limit)
             try:
-                entry = pooled.prepared[found]
+                entry: Any = pooled.prepared.get(variant)
                 rows = await entry.fetch(args, entry.limit)
             finally:
                 pooled.task = None
@@ -187,8 +211,7 @@ class _Ladder:
             finish = entry.finish
             return rows if finish is None else finish(rows)
 
-        public = self.public
-        return [leased, bound, limited, finished, lambda value: public(**value.named)]
+        return finished
 
 
 def _answer_at_once(pooled: Pooled, variant: Variant, rows: list[Any]) -> None:
@@ -229,7 +252,7 @@ async def measure(
         files: The shop's statements.
         size: Of the data.
         callers: Callers, and connections.
-        rounds: Repetitions; medians are reported.
+        rounds: Repetitions; the best is reported.
         seconds: Length of one measurement with the server.
         progress: Told what is done.
     """
@@ -281,7 +304,8 @@ async def _with_server(
             await closed_loop(ladders[step], values, seconds / 5)
             sample = await closed_loop(ladders[step], values, seconds)
             found[step].append(_MICROSECONDS / sample.throughput)
-    return [statistics.median(one) for one in found]
+    # The best rather than the median: a layer costs what it costs, the rest is disturbance.
+    return [min(one) for one in found]
 
 
 async def _without_network(
@@ -302,24 +326,19 @@ async def _without_network(
     # The steps of the connection read the replaced call anew.
     ladders = [*owned.on_connection(leases[0]), *shared.on_pool()]
     found: list[list[float]] = [[] for _ in ladders]
-    for turn in range(rounds):
+    for turn in range(rounds * _NULL_REPETITIONS):
         for step in rotated(range(len(ladders)), turn):
             found[step].append(await _alone(ladders[step], values))
-    # Minimum rather than median: without network nothing but disturbance makes it slower.
     return [min(one) for one in found]
 
 
 def table(costs: Sequence[LayerCost], callers: int) -> Table:
     """The costs for people."""
-    shown = Table(
-        title="simple read: what each layer costs, µs per call",
-        title_justify="left",
-        title_style="bold",
-    )
+    shown = new_table("simple read: what each layer costs, µs per call")
     shown.add_column("layer")
-    shown.add_column("adds, without network", justify="right")
+    shown.add_column("alone: adds", justify="right")
     shown.add_column("sum", justify="right")
-    shown.add_column(f"adds, with the server, {callers} callers", justify="right")
+    shown.add_column(f"{callers} callers: adds", justify="right")
     shown.add_column("sum", justify="right")
     shown.add_column("what it does")
     before: LayerCost | None = None

@@ -34,8 +34,9 @@ app = typer.Typer(
     no_args_is_help=False,
     pretty_exceptions_enable=False,
 )
-_console = Console()
-_errors = Console(stderr=True)
+# Where nobody sees a terminal (a log, a pipe) the tables keep their full width.
+_console = Console(width=None if sys.stdout.isatty() else 132)
+_errors = Console(stderr=True, soft_wrap=True)
 
 Url = Annotated[
     str | None,
@@ -180,8 +181,9 @@ def _compared(earlier: Result, now: Result, fail_below: float | None) -> None:
         return
     slower = regressions(changes, fail_below)
     for change in slower:
-        figure = change.ratio if change.normalised is None else change.normalised
-        _errors.print(f"{change.row}, {change.subject}: {figure:.2f} is below {fail_below:g}")
+        _errors.print(
+            f"{change.row}, {change.subject}: {change.judged:.2f} is below {fail_below:g}"
+        )
     if slower:
         raise typer.Exit(EXIT_SLOWER)
 
@@ -296,20 +298,21 @@ def startup(
     _console.print(_startup.table(measured))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = "python -m benchmarks") -> int:
     """Run the command line and return its exit code.
 
     ``run`` is the command when none is named.
 
     Args:
         arguments: Default: those of the process.
+        program: Its name in help texts.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     names = {command.name or _name(command.callback) for command in app.registered_commands}
     if not given or (given[0] not in names and given[0] not in ("--help", "-h")):
         given.insert(0, "run")
     try:
-        app(args=given, prog_name="python -m benchmarks")
+        app(args=given, prog_name=program)
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else EXIT_ERROR
     except KeyboardInterrupt:

@@ -19,14 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, SecretStr
-from rich.table import Table
 
 from aurora_sql import Aurora, AuroraSettings
 from aurora_sql.errors import ConfigurationError
+from benchmarks._report import new_table
 from benchmarks._work import EVENT_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from rich.table import Table
 
     from benchmarks._target import Target
 
@@ -212,7 +214,7 @@ def table(found: list[tuple[Way, Growth]]) -> Table:
         Way.BULK: "bulk_insert from an async generator",
         Way.STREAM: "stream() through a server-side cursor",
     }
-    shown = Table(title="peak memory", title_justify="left", title_style="bold")
+    shown = new_table("peak memory")
     shown.add_column("operation")
     for name in ("rows", "rows/s", "before MB", "peak MB", "growth MB", "target", ""):
         shown.add_column(name, justify="right")

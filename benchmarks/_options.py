@@ -121,7 +121,7 @@ class Pace:
             mode="open" if self.open_loop else "closed",
             callers=self.callers,
             rounds=self.rounds or (3 if quick else 7),
-            seconds=self.seconds or (0.4 if quick else 2.0),
+            seconds=self.seconds or (0.3 if quick else 2.0),
             warm_up=(0.1 if quick else 0.3) if self.warm_up is None else self.warm_up,
             rate=rate,
             arrivals=self.arrivals.value if self.open_loop else None,

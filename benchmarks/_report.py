@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -31,8 +32,21 @@ def rate(value: float) -> str:
     return f"{value:,.0f}" if value >= _PRECISE_BELOW else f"{value:,.1f}"
 
 
+def _range(spread: Spread) -> str:
+    return f"{rate(spread.low)}-{rate(spread.high)}"
+
+
 def _rates(spread: Spread) -> str:
-    return f"{rate(spread.median)} [dim]({rate(spread.low)}-{rate(spread.high)})[/dim]"
+    return f"{rate(spread.median)} [dim]({_range(spread)})[/dim]"
+
+
+def _short_ratio(spread: Spread | None) -> str:
+    return "" if spread is None else f"{spread.median:.2f}"
+
+
+def new_table(title: str) -> Table:
+    """A table in the style of all reports."""
+    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
 
 
 def _ratio(spread: Spread | None) -> str:
@@ -97,7 +111,7 @@ class LiveReport:
             return
         bare, pool = row.ratio(f"{OURS} / {BARE}"), row.ratio(f"{OURS} / {POOL}")
         beside = [
-            f"{spread.median:.2f} of {name}"
+            f"{spread.median:.2f} {'in p95 against' if row.at_rate else 'of'} {name}"
             for name, spread in ((BARE, bare), (POOL, pool))
             if spread is not None
         ]
@@ -129,11 +143,15 @@ def heading(result: Result) -> Text:
         )
     kind = f"Aurora {server.aurora}" if server.aurora else f"PostgreSQL {server.version}"
     lines = [
-        f"machine   {machine.processor}, {machine.cores} cores, {machine.memory_gib:g} GiB,"
-        f" {machine.system} ({place})",
+        (
+            f"machine   {machine.processor}, {machine.cores} cores, {machine.memory_gib:g} GiB,"
+            f" {machine.system} ({place})"
+        ),
         f"server    {kind}, {server.readers} readers; {settings}",
-        f"software  Python {software.python}, aurora_sql {software.aurora_sql}"
-        f" ({software.revision or 'no revision'}), asyncpg {software.asyncpg}, {software.loop}",
+        (
+            f"software  Python {software.python}, aurora_sql {software.aurora_sql}"
+            f" ({software.revision or 'no revision'}), asyncpg {software.asyncpg}, {software.loop}"
+        ),
         f"run       {how}, {result.created}",
     ]
     if options.reconnect:
@@ -150,7 +168,8 @@ def _subject_cells(row: Row, subject: Subject) -> list[str]:
     latency = subject.latency
     cells = [
         subject.name,
-        _rates(subject.throughput),
+        rate(subject.throughput.median),
+        _range(subject.throughput),
         *(
             f"{value:.2f}"
             for value in (latency.p50, latency.p95, latency.p99, latency.p999, latency.max)
@@ -165,13 +184,15 @@ def _subject_cells(row: Row, subject: Subject) -> list[str]:
 
 def row_table(row: Row) -> RenderableType:
     """One row: every subject, the targets, the ratios."""
-    table = Table(title=row.title, title_justify="left", title_style="bold")
+    table = new_table(row.title)
     table.add_column("subject")
-    table.add_column(f"{row.unit}/s, median (range)", justify="right")
+    table.add_column(f"{row.unit}/s", justify="right")
+    table.add_column("range", justify="right", style="dim")
     for name in ("p50 ms", "p95", "p99", "p99.9", "max"):
         table.add_column(name, justify="right")
     for floor in (BARE, POOL):
-        table.add_column(f"of {floor}", justify="right")
+        # In an open loop the ratio is that of the 95th percentiles.
+        table.add_column(f"p95 vs {floor}" if row.at_rate else f"of {floor}", justify="right")
     for subject in row.subjects:
         table.add_row(*_subject_cells(row, subject))
     lines = [*_target_lines(row), *_goal_lines(row), *_open_lines(row)]
@@ -195,8 +216,8 @@ def _target_lines(row: Row) -> list[str]:
 
 
 def _goal_lines(row: Row) -> list[str]:
-    if any(subject.held is not None for subject in row.subjects):
-        return []  # at a fixed rate all throughputs are that rate
+    if row.at_rate:
+        return []  # the goals are for throughputs
     lines = []
     for key, goal in row.goals.items():
         spread = row.ratio(key)
@@ -230,16 +251,17 @@ def _open_lines(row: Row) -> list[str]:
 
 def summary_table(rows: Sequence[Row]) -> Table:
     """All rows of the library against their targets."""
-    table = Table(title="aurora_sql against its targets", title_justify="left", title_style="bold")
+    table = new_table("aurora_sql against its targets")
     table.add_column("operation")
-    for name in ("per second", "target", "", "p95 ms", "target", "", f"of {BARE}", f"of {POOL}"):
+    at_rate = any(row.at_rate for row in rows)
+    floors = [f"p95 vs {name}" if at_rate else f"of {name}" for name in (BARE, POOL)]
+    for name in ("per second", "target", "", "p95 ms", "target", "", *floors):
         table.add_column(name, justify="right")
     for row in rows:
         ours = row.ours
         if ours is None:
             continue
         throughput, p95 = ours.throughput.median, ours.p95.median
-        at_rate = ours.held is not None
         table.add_row(
             row.title,
             rate(throughput),
@@ -248,8 +270,8 @@ def summary_table(rows: Sequence[Row]) -> Table:
             f"{p95:.2f}",
             f"{row.target_p95:g}",
             _met(p95 <= row.target_p95),
-            _ratio(row.ratio(f"{OURS} / {BARE}")),
-            _ratio(row.ratio(f"{OURS} / {POOL}")),
+            _short_ratio(row.ratio(f"{OURS} / {BARE}")),
+            _short_ratio(row.ratio(f"{OURS} / {POOL}")),
         )
     return table
 
@@ -270,7 +292,7 @@ def print_result(console: Console, result: Result) -> None:
 
 
 def _change_cells(change: Change) -> list[str]:
-    style = {"higher": "green", "lower": "red", "within the spread": "dim"}
+    style = {"better": "green", "worse": "red", "within the spread": "dim"}
     normalised = ""
     if change.normalised is not None and change.normalised_verdict is not None:
         colour = style[change.normalised_verdict]
@@ -290,14 +312,10 @@ def _change_cells(change: Change) -> list[str]:
 def print_comparison(console: Console, earlier: Result, now: Result) -> list[Change]:
     """Print how a result differs from an earlier one, and return the changes."""
     changes = compare(earlier, now)
-    table = Table(
-        title=f"against {earlier.created} ({earlier.software.revision or 'no revision'})",
-        title_justify="left",
-        title_style="bold",
-    )
+    table = new_table(f"against {earlier.created} ({earlier.software.revision or 'no revision'})")
     for name in ("row", "subject"):
         table.add_column(name)
-    for name in ("earlier /s", "now /s", "ratio", f"ratio of the shares of {BARE}", "p95 ms"):
+    for name in ("earlier /s", "now /s", "ratio", f"the same for 'of {BARE}'", "p95 ms"):
         table.add_column(name, justify="right")
     for change in changes:
         table.add_row(*_change_cells(change))

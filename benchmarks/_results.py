@@ -12,7 +12,7 @@ from benchmarks._machine import Machine, Server, Software
 from benchmarks._stats import Spread, Verdict, ratios, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
     from benchmarks._engine import Sample
@@ -174,8 +174,16 @@ class Row(_Frozen):
         """The library, through its public interface."""
         return self.subject(OURS)
 
+    @property
+    def at_rate(self) -> bool:
+        """Measured in an open loop: all throughputs are the rate, latencies are compared."""
+        return any(subject.held is not None for subject in self.subjects)
+
     def ratio(self, key: str) -> Spread | None:
         """Throughput of one subject over that of another, within each round.
+
+        In an open loop it is the 95th percentile of the other over that of the one, so that
+        more is better there too.
 
         Args:
             key: ``"aurora_sql / asyncpg"`` and the like.
@@ -183,9 +191,14 @@ class Row(_Frozen):
         above, below = (self.subject(part) for part in key.split(" / "))
         if above is None or below is None:
             return None
-        values = ratios(
-            [one.throughput for one in above.rounds], [one.throughput for one in below.rounds]
-        )
+        if self.at_rate:
+            values = ratios(
+                [one.latency.p95 for one in below.rounds], [one.latency.p95 for one in above.rounds]
+            )
+        else:
+            values = ratios(
+                [one.throughput for one in above.rounds], [one.throughput for one in below.rounds]
+            )
         return Spread.of(values) if values else None
 
     def floor_ratios(self) -> dict[str, Spread]:
@@ -246,16 +259,16 @@ class Result(_Frozen):
 
 
 class Change(_Frozen):
-    """One row of the library against an earlier result.
+    """One row of one subject against an earlier result.
 
     Attributes:
         row: Name of the row.
         subject: Name of the subject.
         earlier: Throughput then.
         now: Throughput now.
-        ratio: Median now over median then.
+        ratio: Median now over median then; in an open loop the 95th percentile then over now.
         verdict: Whether the two spreads are apart.
-        normalised: The same for the share of the bare floor, which takes the machine's own
+        normalised: The same for the ratio to the bare floor, which takes the machine's own
             speed out; None where a floor is missing.
         normalised_verdict: Whether those two spreads are apart.
         earlier_p95: Milliseconds then.
@@ -268,41 +281,63 @@ class Change(_Frozen):
     now: Spread
     ratio: float
     verdict: Verdict
-    normalised: float | None
-    normalised_verdict: Verdict | None
+    normalised: float | None = None
+    normalised_verdict: Verdict | None = None
     earlier_p95: float
     p95: float
+
+    @property
+    def judged(self) -> float:
+        """The ratio that tells a slower library from a busier machine, where there is one."""
+        return self.ratio if self.normalised is None else self.normalised
 
 
 def _change(earlier_row: Row, row: Row, subject: str) -> Change | None:
     before, after = earlier_row.subject(subject), row.subject(subject)
-    if before is None or after is None or not before.throughput.median:
+    if before is None or after is None:
         return None
-    share_before = share_after = None
-    if subject not in (BARE, POOL):
-        key = f"{subject} / {BARE}"
-        share_before, share_after = earlier_row.ratio(key), row.ratio(key)
-    comparable = share_before is not None and share_after is not None and share_before.median > 0
-    return Change(
+    if row.at_rate:
+        figures = before.p95.median, after.p95.median
+        found = verdict(before.p95, after.p95, more_is_better=False)
+    else:
+        figures = after.throughput.median, before.throughput.median
+        found = verdict(before.throughput, after.throughput)
+    above, below = figures
+    if not below:
+        return None
+    change = Change(
         row=row.name,
         subject=subject,
         earlier=before.throughput,
         now=after.throughput,
-        ratio=after.throughput.median / before.throughput.median,
-        verdict=verdict(before.throughput, after.throughput),
-        normalised=share_after.median / share_before.median
-        if comparable and share_after and share_before
-        else None,
-        normalised_verdict=verdict(share_before, share_after)
-        if comparable and share_after and share_before
-        else None,
+        ratio=above / below,
+        verdict=found,
         earlier_p95=before.p95.median,
         p95=after.p95.median,
+    )
+    key = f"{subject} / {BARE}"
+    then, today = earlier_row.ratio(key), row.ratio(key)
+    if subject in (BARE, POOL) or then is None or today is None or not then.median:
+        return change
+    return change.model_copy(
+        update={
+            "normalised": today.median / then.median,
+            "normalised_verdict": verdict(then, today),
+        }
     )
 
 
 def compare(earlier: Result, now: Result) -> list[Change]:
-    """Every subject of every row that both results have."""
+    """Every subject of every row that both results have.
+
+    Raises:
+        ConfigurationError: One was measured in a closed and the other in an open loop.
+    """
+    if earlier.options.mode != now.options.mode:
+        raise ConfigurationError(
+            f"a result of a loop that is {now.options.mode} cannot be compared with one of a loop"
+            f" that is {earlier.options.mode}"
+        )
     changes = []
     for row in now.rows:
         earlier_row = earlier.row(row.name)
@@ -335,23 +370,8 @@ def differences(earlier: Result, now: Result) -> list[str]:
 def regressions(changes: Iterable[Change], least: float) -> list[Change]:
     """The library's rows that fell below ``least`` of the earlier result.
 
-    Judged by the share of the bare floor where there is one, since the floor of the same run
-    tells a slower library from a busier machine; else by the throughput.
+    Judged by the ratio to the bare floor where there is one; see :attr:`Change.judged`.
     """
     return [
-        change
-        for change in changes
-        if change.subject not in (BARE, POOL)
-        and (change.ratio if change.normalised is None else change.normalised) < least
+        change for change in changes if change.subject not in (BARE, POOL) and change.judged < least
     ]
-
-
-def unmet_goals(rows: Sequence[Row]) -> list[tuple[Row, str, Spread]]:
-    """The ratios that are below what they should be, with their row and key."""
-    found = []
-    for row in rows:
-        for key, goal in row.goals.items():
-            spread = row.ratio(key)
-            if spread is not None and spread.median < goal:
-                found.append((row, key, spread))
-    return found

@@ -6,17 +6,19 @@ import compileall
 import importlib.util
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from aurora_sql.errors import ConfigurationError
+from benchmarks._report import new_table
 from benchmarks._stats import Spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rich.table import Table
 
 IMPORT_TARGET = 150.0
 LOAD_TARGET = 150.0
@@ -27,18 +29,18 @@ _MILLISECONDS = 1_000
 
 _IMPORT = """
 import time
-begin = time.perf_counter()
+begin, used = time.perf_counter(), time.process_time()
 {line}
-print(time.perf_counter() - begin)
+print(time.perf_counter() - begin, time.process_time() - used)
 """
 _LOAD = """
 import sys, time
 from aurora_sql.statements import StatementRegistry
-begin = time.perf_counter()
+begin, used = time.perf_counter(), time.process_time()
 registry = StatementRegistry.load(sys.argv[1], dialect="postgresql")
-took = time.perf_counter() - begin
+took = time.perf_counter() - begin, time.process_time() - used
 assert len(registry) == int(sys.argv[2]), len(registry)
-print(took)
+print(*took)
 """
 
 
@@ -87,8 +89,31 @@ WHERE id = :id AND version = :version;
 """
 
 
-def _timed(code: str, *arguments: str) -> float:
-    """Milliseconds that a fresh process prints for a piece of code."""
+@dataclass(frozen=True, slots=True)
+class StartTime:
+    """How long one thing takes.
+
+    Attributes:
+        what: Is started.
+        wall: Milliseconds that pass.
+        processor: Milliseconds of processor time: what it takes on a machine that is not busy.
+        target: Milliseconds of ``wall``; None without one.
+    """
+
+    what: str
+    wall: Spread
+    processor: Spread
+    target: float | None
+
+    @classmethod
+    def of(cls, what: str, times: list[tuple[float, float]], target: float | None) -> StartTime:
+        """From pairs of both times."""
+        walls, processors = zip(*times, strict=True)
+        return cls(what, Spread.of(walls), Spread.of(processors), target)
+
+
+def _timed(code: str, *arguments: str) -> tuple[float, float]:
+    """Both times in milliseconds that a fresh process prints for a piece of code."""
     done = subprocess.run(  # noqa: S603 - this interpreter with code of our own
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
@@ -98,11 +123,12 @@ def _timed(code: str, *arguments: str) -> float:
     )
     if done.returncode:
         raise ConfigurationError(f"the measured process failed: {done.stderr.strip()[-500:]}")
-    return float(done.stdout) * _MILLISECONDS
+    wall, processor = (float(one) * _MILLISECONDS for one in done.stdout.split())
+    return wall, processor
 
 
-def measure(repetitions: int, progress: Callable[[str], None]) -> list[tuple[str, Spread, float]]:
-    """Measure in fresh processes: what, milliseconds, and their target.
+def measure(repetitions: int, progress: Callable[[str], None]) -> list[StartTime]:
+    """Measure in fresh processes.
 
     Raises:
         ConfigurationError: A process failed.
@@ -120,21 +146,29 @@ def measure(repetitions: int, progress: Callable[[str], None]) -> list[tuple[str
         write_statements(Path(folder))
         loads = [_timed(_LOAD, folder, str(STATEMENTS)) for _ in range(repetitions)]
     return [
-        ("import aurora_sql", Spread.of(imports), IMPORT_TARGET),
-        ("import Aurora, AuroraSettings, …", Spread.of(full), IMPORT_TARGET),
-        (f"load {STATEMENTS:,} statements", Spread.of(loads), LOAD_TARGET),
+        StartTime.of("import aurora_sql", imports, IMPORT_TARGET),
+        StartTime.of("import Aurora, AuroraSettings, …", full, None),
+        StartTime.of(f"load {STATEMENTS:,} statements", loads, LOAD_TARGET),
     ]
 
 
-def table(measured: list[tuple[str, Spread, float]]) -> Table:
+def table(measured: list[StartTime]) -> Table:
     """The times for people."""
-    shown = Table(title="start, ms in fresh processes", title_justify="left", title_style="bold")
+    shown = new_table("start, ms in fresh processes")
     shown.add_column("what")
-    for name in ("median", "range", "target", ""):
+    for name in ("median", "range", "processor time", "target", ""):
         shown.add_column(name, justify="right")
-    for what, spread, target in measured:
-        met = "[green]met[/green]" if spread.median < target else "[red]not met[/red]"
+    for one in measured:
+        met = ""
+        if one.target is not None:
+            good = one.wall.median < one.target
+            met = "[green]met[/green]" if good else "[red]not met[/red]"
         shown.add_row(
-            what, f"{spread.median:.1f}", f"{spread.low:.1f}-{spread.high:.1f}", f"{target:g}", met
+            one.what,
+            f"{one.wall.median:.1f}",
+            f"{one.wall.low:.1f}-{one.wall.high:.1f}",
+            f"{one.processor.median:.1f}",
+            "" if one.target is None else f"{one.target:g}",
+            met,
         )
     return shown

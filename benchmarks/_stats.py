@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-Verdict = Literal["higher", "lower", "within the spread"]
+Verdict = Literal["better", "worse", "within the spread"]
 
 
 class Spread(BaseModel):
@@ -72,10 +72,10 @@ def ratios(ours: Sequence[float], floor: Sequence[float]) -> list[float]:
     return [mine / other for mine, other in zip(ours, floor, strict=True) if other > 0]
 
 
-def verdict(earlier: Spread, now: Spread) -> Verdict:
+def verdict(earlier: Spread, now: Spread, *, more_is_better: bool = True) -> Verdict:
     """Whether two spreads are apart: only ranges that do not overlap count as a change."""
     if now.low > earlier.high:
-        return "higher"
+        return "better" if more_is_better else "worse"
     if now.high < earlier.low:
-        return "lower"
+        return "worse" if more_is_better else "better"
     return "within the spread"

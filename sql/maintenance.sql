@@ -21,10 +21,10 @@ ORDER BY conrelid, conname;
 -- To be run after rows were loaded with ids of their own: the sequences go on behind the
 -- largest id, and the planner learns what is in the tables. A script is several statements
 -- without parameters.
-SELECT setval(pg_get_serial_sequence('users', 'id'), max(id)) FROM users HAVING count(*) > 0;
-SELECT setval(pg_get_serial_sequence('customers', 'id'), max(id)) FROM customers HAVING count(*) > 0;
-SELECT setval(pg_get_serial_sequence('products', 'id'), max(id)) FROM products HAVING count(*) > 0;
-SELECT setval(pg_get_serial_sequence('orders', 'id'), max(id)) FROM orders HAVING count(*) > 0;
+SELECT setval(pg_get_serial_sequence('users', 'id'), max(id)) FROM users;
+SELECT setval(pg_get_serial_sequence('customers', 'id'), max(id)) FROM customers;
+SELECT setval(pg_get_serial_sequence('products', 'id'), max(id)) FROM products;
+SELECT setval(pg_get_serial_sequence('orders', 'id'), max(id)) FROM orders;
 ANALYZE users, customers, products, orders, order_items;
 
 -- name: clear :script

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sized,
+)
 from itertools import chain, islice
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
@@ -204,7 +212,7 @@ class Source:
         self._what = what
         self._progress = progress
         self.taken = 0
-        self.known_length = len(rows) if hasattr(rows, "__len__") else None
+        self.known_length = len(rows) if isinstance(rows, Sized) else None
         self._async: AsyncIterator[Any] | None = None
         self._sync: Iterator[Any] = iter(())
         self._source = rows

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from aurora_sql.errors import ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _PART = r'(?:"((?:[^"\0]|"")+)"|([^".\0\s]+))'
 _TABLE = re.compile(rf"{_PART}(?:\.{_PART})?")
 
 
-def split_table(table: str) -> tuple[str, ...]:
+def split_table(table: object) -> tuple[str, ...]:
     """Split ``table`` or ``schema.table``; a part with a dot or a space stands in double quotes.
 
     Raises:
@@ -43,7 +43,7 @@ def quote_all(names: Sequence[str], prefix: str = "") -> str:
     return ", ".join(prefix + quote(name) for name in names)
 
 
-def check_columns(columns: Sequence[str], what: str) -> tuple[str, ...]:
+def check_columns(columns: Iterable[object], what: str) -> tuple[str, ...]:
     """Return column names as a tuple.
 
     Raises:
@@ -51,13 +51,14 @@ def check_columns(columns: Sequence[str], what: str) -> tuple[str, ...]:
     """
     if isinstance(columns, str):
         raise ParameterError(f"{what}: a list of names is needed, not the text {columns!r}")
-    names = tuple(columns)
-    if not names:
-        raise ParameterError(f"{what}: name at least one column")
-    for name in names:
+    names: list[str] = []
+    for name in columns:
         if not isinstance(name, str) or not name or "\0" in name:
             raise ParameterError(f"{what}: {name!r} is not a column name")
+        names.append(name)
+    if not names:
+        raise ParameterError(f"{what}: name at least one column")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ParameterError(f"{what}: {', '.join(twice)} stands twice")
-    return names
+    return tuple(names)

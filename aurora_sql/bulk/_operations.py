@@ -28,6 +28,14 @@ DEFAULT_BATCH = 10_000
 _ANALYZE_FROM = 10_000
 
 
+def _check_size(batch_size: object, what: str) -> None:
+    whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
+    if batch_size is not None and not (whole and batch_size >= 1):  # type: ignore[operator]  # a whole number
+        raise ParameterError(
+            f"{what}: batch_size must be a whole number of 1 or more, not {batch_size!r}"
+        )
+
+
 class _Operation:
     """What the four operations have in common: batches, deadlines, the result.
 
@@ -57,12 +65,7 @@ class _Operation:
         self.parts = split_table(table)
         self.table = ".".join(quote(part) for part in self.parts)
         self.what = f"{name}({table!r})"
-        if batch_size is not None and (
-            isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
-        ):
-            raise ParameterError(
-                f"{self.what}: batch_size must be a whole number of 1 or more, not {batch_size!r}"
-            )
+        _check_size(batch_size, self.what)
         self._host = host
         self._columns = columns
         self._atomic = atomic or host.in_transaction

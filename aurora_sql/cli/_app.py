@@ -13,7 +13,7 @@ import typer
 from aurora_sql._version import __version__
 from aurora_sql.errors import AuroraError
 
-from . import _migrate
+from . import _local, _migrate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,6 +83,7 @@ def build(options: Options) -> typer.Typer:
             # Without any handler, Python prints errors that yoyo logs beside ours.
             logging.getLogger("yoyo").addHandler(logging.NullHandler())
 
+    app.add_typer(_local.app, name="local")
     app.add_typer(_migrate.app, name="migrate")
     return app
 

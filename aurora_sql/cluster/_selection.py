@@ -24,7 +24,7 @@ def selector(selection: ReaderSelection) -> Select:
         case ReaderSelection.RANDOM:
             # Spreading load needs no secrecy.
             return random.Random().choice  # noqa: S311
-        case ReaderSelection.LEAST_LOADED:
+        case _:
             return _least_loaded()
 
 

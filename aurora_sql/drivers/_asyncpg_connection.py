@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from aurora_sql.drivers._source import Source
     from aurora_sql.types import Isolation
 
 # Undoes what a caller can have done, one round trip. DISCARD ALL would do most of it, but may
@@ -40,8 +41,6 @@ _RESET = (
 _PING = "SELECT"
 # Seconds that saying good-bye may take.
 _CLOSE_TIMEOUT = 2.0
-# Seconds after which a cancellation without effect was swallowed.
-_SWALLOWED = 0.1
 
 
 class AsyncpgConnection(DriverConnection):
@@ -101,6 +100,11 @@ class AsyncpgConnection(DriverConnection):
     @property
     def is_settled(self) -> bool:
         return self._left is None and not self.wire._is_cancelling()  # noqa: SLF001 - see _asyncpg_private
+
+    @property
+    def is_cancelling(self) -> bool:
+        """A cancel request is under way, or not yet answered."""
+        return self.wire._is_cancelling()  # noqa: SLF001 - see _asyncpg_private
 
     @property
     def commands_sent(self) -> int:
@@ -239,20 +243,21 @@ class AsyncpgConnection(DriverConnection):
 
     # --- work that may wait for the socket -----------------------------------------------------
 
-    async def beside(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run work in a task of its own, so that it can be interrupted.
+    async def beside(self, work: Coroutine[Any, Any, Any], source: Source) -> Any:
+        """Send many parameter sets in a task of its own, which a cancelled caller leaves.
 
-        Where asyncpg waits for the socket to take more it waits for an event that a lost
-        connection never sets, and swallows the first cancellation that reaches it there. Beside
-        its caller it can be cancelled by the loss, and again by :meth:`settle`, while a
-        cancelled caller is let go at once.
+        Where asyncpg waits for the socket to take more, it waits for an event that a lost
+        connection never sets, and swallows a cancellation. So while sets remain it is stopped by
+        its source, upon which it ends the command properly; once all are sent, by cancelling.
         """
         task = self._loop.create_task(work)
         self._interrupt = task.cancel
         try:
             await asyncio.wait((task,))
         except asyncio.CancelledError:
-            task.cancel()
+            source.stop()
+            if source.exhausted:
+                task.cancel()
             self.leave(task)
             raise
         finally:
@@ -275,8 +280,12 @@ class AsyncpgConnection(DriverConnection):
             self._left = None
 
     def _on_terminated(self, _: object) -> None:
+        # Whoever waits for the socket of a lost connection waits for ever. A COMMIT waits for
+        # its answer alone, which fails with the connection.
         if self._interrupt is not None:
             self._interrupt()
+        if self._left is not None and self._left is not self._committing:
+            self._left.cancel()
 
     # --- cursors ----------------------------------------------------------------------------
 
@@ -331,14 +340,9 @@ class AsyncpgConnection(DriverConnection):
         return self._settling.done() and self.is_settled and not self.is_closed
 
     async def _settle(self) -> None:
-        left = self._left
-        if left is not None and left is not self._committing:
-            # asyncpg may have swallowed the first cancellation; the second reaches the answer.
-            await asyncio.wait((left,), timeout=_SWALLOWED)
-            left.cancel()
-        if left is not None:
-            await asyncio.wait((left,))
-        # Whatever went wrong there has closed the connection, which is_closed tells.
+        if self._left is not None:
+            await asyncio.wait((self._left,))
+        # Whatever goes wrong here has closed the connection, which is_closed tells.
         with contextlib.suppress(Exception):
             await self.wire._wait_for_cancellation()  # noqa: SLF001 - see _asyncpg_private
 

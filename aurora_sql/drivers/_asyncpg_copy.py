@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -257,38 +258,78 @@ def _is_about_the_connection(exc: Exception) -> bool:
     return isinstance(exc, OSError | asyncpg.ConnectionDoesNotExistError)
 
 
+class _Handover:
+    """One chunk between asyncpg's COPY and the consumer; asyncpg stops reading meanwhile."""
+
+    __slots__ = ("_arrived", "_chunk", "_closed", "_taken")
+
+    def __init__(self) -> None:
+        self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._chunk: bytes | None = None
+        self._closed = False
+
+    async def put(self, chunk: bytes) -> None:
+        """Hand a chunk over and wait until the next one is asked for."""
+        if self._closed:
+            return
+        self._chunk = chunk
+        self._taken.clear()
+        self._arrived.set()
+        await self._taken.wait()
+
+    async def get(self) -> bytes | None:
+        """Ask for the next chunk, None after the last."""
+        self._taken.set()
+        await self._arrived.wait()
+        self._arrived.clear()
+        chunk, self._chunk = self._chunk, None
+        return chunk
+
+    def end(self) -> None:
+        """No chunk will come any more."""
+        self._arrived.set()
+
+    def close(self) -> None:
+        """No chunk is wanted any more."""
+        self._closed = True
+        self._taken.set()
+
+
 async def copy_out(connection: AsyncpgConnection, sql: str) -> AsyncGenerator[bytes, None]:
     """Run COPY … TO STDOUT and yield its data; reading stops while nobody asks for more."""
-    # One chunk waits here; asyncpg pauses reading while it is not taken.
-    handover: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
+    handover = _Handover()
 
     async def run() -> None:
         try:
             await connection.wire.copy_out(sql, handover.put, None)
-        finally:
-            # Wake the consumer whatever happened; where a chunk lies here it is awake already.
-            if handover.empty():
-                handover.put_nowait(None)
-
-    task = asyncio.get_running_loop().create_task(run())
-    with connection.copying(task.cancel):
-        try:
-            while not (task.done() and handover.empty()):
-                chunk = await handover.get()
-                if chunk is not None:
-                    yield chunk
-            await asyncio.wait((task,))
-        except GeneratorExit:
-            # Closed early. The next command may follow at once, so the server's answer to the
-            # cancel request is waited for; a cancelled caller is let go instead.
-            task.cancel()
-            connection.leave(task)
-            if not await connection.settle():
+        except asyncio.CancelledError:
+            if not connection.is_cancelling:
+                # Cancelled in the moment when a chunk had arrived and was not taken: asyncpg
+                # sends no cancel request then, and meets the rest of the data unprepared.
                 connection.abort()
             raise
         finally:
-            task.cancel()
-            connection.leave(task)
+            handover.end()
+
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(run())
+    with connection.copying(task.cancel):
+        try:
+            while (chunk := await handover.get()) is not None:
+                yield chunk
+            await asyncio.wait((task,))
+        finally:
+            if not task.done():
+                # Let go of the chunk first: cancelled while it hands over the last one, asyncpg
+                # would ask to cancel a command that has ended, and wait for that for ever.
+                handover.close()
+                loop.call_soon(task.cancel)
+                connection.leave(task)
+                # Closed early, the next command may follow at once, so the server's answer to
+                # the cancel request is waited for. A cancelled caller is let go instead.
+                if isinstance(sys.exc_info()[1], GeneratorExit) and not await connection.settle():
+                    connection.abort()
     if task.cancelled():
         raise connection.failure(ConnectionResetError("during COPY"), -1)
     error = task.exception()

@@ -49,6 +49,8 @@ _BY_CLASS: dict[str, type[errors.DatabaseError]] = {
     "40": errors.ConflictError,
     "42": errors.ProgrammingError,
     "0A": errors.ProgrammingError,
+    "24": errors.ProgrammingError,
+    "34": errors.ProgrammingError,
     "3D": errors.ProgrammingError,
     "3F": errors.ProgrammingError,
 }
@@ -259,7 +261,7 @@ def on_connect(
 
 
 def _is_tls_refusal(exc: Exception) -> bool:
-    """Asyncpg says "rejected SSL upgrade" by a bare ConnectionError; those of the OS have a number."""
+    """Whether the server said no to TLS: an error without the number that those of the OS have."""
     return isinstance(exc, ConnectionError) and exc.errno is None
 
 

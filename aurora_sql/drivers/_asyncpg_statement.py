@@ -68,7 +68,8 @@ class AsyncpgStatement(PreparedStatement):
         sent = self._wire.queries_count
         try:
             return await self._connection.beside(
-                self._wire.bind_execute_many(self._state, source.flat(), "", None, return_rows)
+                self._wire.bind_execute_many(self._state, source.flat(), "", None, return_rows),
+                source,
             )
         except Exception as exc:
             if exc is source.error:

@@ -8,7 +8,7 @@ import functools
 import ipaddress
 import math
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 import orjson
@@ -17,7 +17,7 @@ from aurora_sql.drivers import _asyncpg_private as private
 from aurora_sql.types import Column, ParameterType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
 # OIDs from here on are made by users: enums and types of extensions, which travel as text
 # unless asyncpg knows better.
@@ -120,15 +120,15 @@ def install_json(wire: private.WireProtocol) -> None:
     private.set_codec(wire, private.JSONB_OID, "jsonb", _encode_jsonb, _decode_jsonb)
 
 
-@functools.cache
-def record_class(base: Any) -> type[asyncpg.Record]:
-    """The class of rows: the driver's record with the methods of ``base``, at no cost per row.
+def record_class(base: type[Any] | None) -> type[asyncpg.Record]:
+    """The class of rows: the driver's record with the methods of ``base``, at no cost per row."""
+    # mypy does not see that a class is hashable.
+    return asyncpg.Record if base is None else _combined(cast("Hashable", base))
 
-    Kept per base: all connections hand out rows of one class.
-    """
-    if base is None:
-        return asyncpg.Record
-    # Any in the signature: mypy takes a class for unhashable where a cache wants a key.
+
+@functools.cache
+def _combined(base: Any) -> type[asyncpg.Record]:
+    """Made once per base, so that the rows of all connections have one class."""
     return type("PgRow", (base, asyncpg.Record), {"__slots__": (), "__doc__": "One row."})
 
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _BATCH = 512
 
 
+class StoppedError(Exception):
+    """The rows were wanted no more."""
+
+
 class Source:
     """Rows from an iterable, in small batches.
 
@@ -33,7 +37,17 @@ class Source:
         alive: Asked before each batch; no more rows are taken once it says no.
     """
 
-    __slots__ = ("_alive", "_batch", "_before", "_iterator", "_rows", "_width", "error")
+    __slots__ = (
+        "_alive",
+        "_batch",
+        "_before",
+        "_iterator",
+        "_rows",
+        "_stopped",
+        "_width",
+        "error",
+        "exhausted",
+    )
 
     def __init__(
         self,
@@ -48,7 +62,13 @@ class Source:
         self._batch: list[Sequence[Any]] = []
         self._iterator: Iterator[Sequence[Any]] = iter(self._batch)
         self._before = 0
+        self._stopped = False
+        self.exhausted = False
         self.error: BaseException | None = None
+
+    def stop(self) -> None:
+        """Hand out no more rows: the consumer gets an error with the next batch."""
+        self._stopped = True
 
     def flat(self) -> Iterator[Sequence[Any]]:
         """The rows, one by one."""
@@ -58,6 +78,8 @@ class Source:
         try:
             rows = iter(self._rows)
             while batch := list(islice(rows, _BATCH)):
+                if self._stopped:
+                    raise StoppedError  # noqa: TRY301 - it is the source that fails
                 if self._width is not None:
                     check_width(batch, self._width, self._before + len(self._batch))
                 if self._alive is not None and not self._alive():
@@ -69,6 +91,7 @@ class Source:
         except Exception as exc:
             self.error = exc
             raise
+        self.exhausted = True
         if self._alive is not None and not self._alive():
             raise ConnectionResetError("the connection broke while rows were being sent")
 
@@ -111,7 +134,11 @@ class AsyncSource:
         width, alive = self._width, self._alive
         try:
             async for row in self._rows:
-                if len(row) != width:
+                try:
+                    fits = len(row) == width
+                except TypeError:
+                    fits = False
+                if not fits:
                     check_width([row], width, self._number + 1)
                 if not alive():
                     break

@@ -107,7 +107,7 @@ class ConnectionRunner:
         self._time = context.loop.time
         self._timeout = context.command_timeout
         self._due = context.sweeper.due
-        self._current_task = asyncio.current_task
+        self._current_task = context.current_task
         self._what = what
         self._limit = limit
         self.pooled: Pooled | None = pooled

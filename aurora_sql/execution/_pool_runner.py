@@ -63,7 +63,7 @@ class PoolRunner:
         self._time = context.loop.time
         self._timeout = context.command_timeout
         self._due = context.sweeper.due
-        self._current_task = asyncio.current_task
+        self._current_task = context.current_task
         # Chosen once: a call pays for observers only where there are any.
         self.run = self._run_observed if context.observers else self._run
 

@@ -115,8 +115,11 @@ class LocalCluster:
 
     async def __aenter__(self) -> Self:
         background = self._launch()
+        started = asyncio.wrap_future(background.started)
+        # A caller that is cancelled does not come back to take the error: take it for him.
+        started.add_done_callback(lambda future: future.cancelled() or future.exception())
         try:
-            await asyncio.shield(asyncio.wrap_future(background.started))
+            await asyncio.shield(started)
         except BaseException:
             await self._finish(background)
             raise

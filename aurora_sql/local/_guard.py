@@ -68,7 +68,7 @@ def _inside(path: str, places: tuple[str, ...]) -> bool:
 
 def _processes_by_ps(places: tuple[str, ...]) -> list[int]:
     listing = subprocess.run(
-        ["/bin/ps", "-A", "-o", "pid=,command="], capture_output=True, text=True, check=False
+        ["/bin/ps", "-A", "-ww", "-o", "pid=,command="], capture_output=True, text=True, check=False
     ).stdout
     found = []
     for line in listing.splitlines():

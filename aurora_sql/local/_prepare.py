@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def instance_id(number: int) -> str:
-    """Identifier of an instance, by its number from 1. It says nothing of its role, which changes."""
+    """Identifier of an instance, by its number from 1; says nothing of its role, which changes."""
     return f"instance-{number}"
 
 

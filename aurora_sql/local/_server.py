@@ -73,6 +73,11 @@ class Server:
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
+    def reap(self) -> None:
+        """Let a process that has ended go, so that others see that it is gone."""
+        if self._process is not None:
+            self._process.poll()
+
     def describe(self) -> LocalInstance:
         """What users see of it."""
         return LocalInstance(self.id, self.role, self.host, self.port, self.pid)

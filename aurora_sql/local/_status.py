@@ -178,6 +178,8 @@ class StatusBoard:
         try:
             while True:
                 await self.refresh()
+                for server in self._servers:
+                    server.reap()
                 await asyncio.sleep(_REFRESH)
         finally:
             self._disconnect()

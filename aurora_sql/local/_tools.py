@@ -79,7 +79,7 @@ class Tools:
         with log_path.open("wb") as log:
             process = self.spawn(command, log, death_signal=signal.SIGKILL, stdin=subprocess.PIPE)
             try:
-                await asyncio.to_thread(_feed, process, text.encode())
+                _feed(process, text.encode())
                 while process.poll() is None:  # noqa: ASYNC110 - see spawn
                     await asyncio.sleep(_POLL)
             finally:
@@ -94,6 +94,7 @@ class Tools:
 
 
 def _feed(process: subprocess.Popen[bytes], data: bytes) -> None:
+    # Does not block: a few kilobytes, less than any pipe holds.
     pipe = process.stdin
     if pipe is None:
         return

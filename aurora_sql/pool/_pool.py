@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import random
-from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from aurora_sql.deadlines import Sweeper, current_deadline
@@ -20,6 +20,7 @@ from aurora_sql.pool import _decide, _upkeep
 from aurora_sql.pool._keeper import Keeper
 from aurora_sql.pool._opener import Opener
 from aurora_sql.pool._pooled import Pooled, State
+from aurora_sql.pool._queue import WaitQueue
 from aurora_sql.types import PoolStats
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from aurora_sql.drivers.base import DriverConnection
     from aurora_sql.pool._options import PoolOptions
+    from aurora_sql.pool._queue import Waiter
 
 __all__ = ["Pool"]
 
@@ -38,17 +40,6 @@ _LEASED = State.LEASED
 
 _ABORT_LIMIT = 1.0
 """Seconds that closing the pool waits for its tasks once their connections are aborted."""
-
-
-class _Waiter:
-    """A caller in the queue."""
-
-    __slots__ = ("deadline", "future", "since")
-
-    def __init__(self, future: asyncio.Future[Pooled], deadline: float, since: float) -> None:
-        self.future = future
-        self.deadline = deadline
-        self.since = since
 
 
 class Pool:
@@ -88,13 +79,14 @@ class Pool:
 
         self._all: dict[Pooled, None] = {}
         self._idle: list[Pooled] = []
-        self._waiters: OrderedDict[_Waiter, None] = OrderedDict()
+        self._queue = WaitQueue()
+        self._waiters = self._queue.waiting
         self._generation = 0
         self._upkeep_at = math.inf
         self._changed: asyncio.Event = asyncio.Event()
 
         self._keeper = Keeper(
-            options, name=name, kept=self._returned, lost=self._lost, impatient=self._feed
+            options, name=name, kept=self._returned, lost=self._lost, impatient=self._doubt
         )
         self._opener = Opener(
             connect,
@@ -108,7 +100,6 @@ class Pool:
 
         self._leases = 0
         self._waited = 0
-        self._timeouts = 0
         self._rejected = 0
         self._opened = 0
         self._closed_count = 0
@@ -142,8 +133,7 @@ class Pool:
             return
         # Another generation: each release takes the slow path, which closes the connection.
         self._generation += 1
-        for waiter in self._take_waiters():
-            waiter.future.set_exception(PoolClosed(f"pool {self.name!r} is being closed"))
+        self._queue.fail_all(lambda: PoolClosed(f"pool {self.name!r} is being closed"))
         if self._opener.task is not None:
             self._opener.task.cancel()
         self._retire_idle()
@@ -237,7 +227,9 @@ class Pool:
         try:
             return await waiter.future
         except asyncio.CancelledError:
-            self._abandon(waiter)
+            handed_over = self._queue.abandon(waiter)
+            if handed_over is not None:
+                self.release(handed_over)
             raise
         finally:
             self._wait_seconds += loop.time() - now
@@ -248,27 +240,27 @@ class Pool:
         Clean, it goes to the first caller that waits, or becomes idle. What has to be settled,
         rolled back, reset or closed is, by a task of the pool.
         """
-        driver = pooled.driver
-        if (
-            pooled.state is _LEASED
-            and pooled.task is None
-            and not pooled.timed_out
-            and not pooled.dirty
-            and not self._waiters
-            and pooled.generation == self._generation
-            and not driver.in_transaction
-            and driver.is_settled
-            and not driver.is_closed
-        ):
-            pooled.state = _IDLE
-            self._idle.append(pooled)
-            return
         try:
+            driver = pooled.driver
+            if (
+                pooled.state is _LEASED
+                and pooled.task is None
+                and not pooled.timed_out
+                and not pooled.dirty
+                and not self._waiters
+                and pooled.generation == self._generation
+                and not driver.in_transaction
+                and driver.is_settled
+                and not driver.is_closed
+            ):
+                pooled.state = _IDLE
+                self._idle.append(pooled)
+                return
             self._release_slowly(pooled)
         except Exception:
-            _logger.exception("pool %r: giving back %r failed", self.name, pooled)
+            _logger.exception("pool %r: giving back a connection failed; it is aborted", self.name)
             pooled.driver.abort()
-            self._drop(pooled)
+            self._lost(pooled)
 
     def evict(self) -> None:
         """Replace all connections: what they are connected to is no longer what is wanted.
@@ -303,7 +295,7 @@ class Pool:
 
     def _enqueue(
         self, loop: asyncio.AbstractEventLoop, now: float, deadline: float | None
-    ) -> _Waiter:
+    ) -> Waiter:
         error = self._opener.last_error
         if error is not None and now < self._opener.retry_at and self._is_hopeless(error):
             # The opener pauses. A new caller must neither hammer the server nor wait for what
@@ -325,20 +317,10 @@ class Pool:
         for other in (deadline, current_deadline()):
             if other is not None and other < limit:
                 limit = other
-        waiter = _Waiter(loop.create_future(), limit, now)
-        self._waiters[waiter] = None
+        waiter = self._queue.join(loop, deadline=limit, now=now)
         self._feed()
         self.sweeper.due(limit)
         return waiter
-
-    def _abandon(self, waiter: _Waiter) -> None:
-        """The caller was cancelled: leave the queue, and lose no connection."""
-        self._waiters.pop(waiter, None)
-        future = waiter.future
-        # The cancellation may come after the hand-over and before the caller's next step. Asking
-        # for the exception also marks it as seen.
-        if future.done() and not future.cancelled() and future.exception() is None:
-            self.release(future.result())
 
     def _release_slowly(self, pooled: Pooled) -> None:
         if pooled.state is State.GONE:  # aborted when the pool was closed
@@ -374,13 +356,12 @@ class Pool:
         if pooled.expires_at <= now:
             self._keeper.close(pooled)
             return
-        while self._waiters:
-            waiter, _ = self._waiters.popitem(last=False)
-            if not waiter.future.done():  # done: its caller was cancelled in this very iteration
-                self._lease(pooled, now)
-                self._waited += 1
-                waiter.future.set_result(pooled)
-                return
+        waiter = self._queue.first()
+        if waiter is not None:
+            self._lease(pooled, now)
+            self._waited += 1
+            waiter.future.set_result(pooled)
+            return
         pooled.state = _IDLE
         self._idle.append(pooled)
 
@@ -440,6 +421,21 @@ class Pool:
                 self._keeper.check(pooled)
         self._grow()
 
+    def _doubt(self) -> None:
+        """An answer is late: where one peer is gone, all may be, and nobody should wait for each.
+
+        Every idle connection that is not fresh is checked now, side by side.
+        """
+        if self._waiters and not self._closing:
+            now = self._running_loop().time()
+            idle, self._idle = self._idle, []
+            for pooled in idle:
+                if now < pooled.leased_at + self._check_after:
+                    self._idle.append(pooled)
+                else:
+                    self._keeper.check(pooled)
+        self._feed()
+
     def _wants_more(self) -> bool:
         return _decide.wants_more(
             size=len(self._all) + self._opener.opening,
@@ -471,8 +467,7 @@ class Pool:
         if error is None:
             self._changed.set()
         elif self._is_hopeless(error):
-            for waiter in self._take_waiters():
-                waiter.future.set_exception(_decide.copy_error(error))
+            self._queue.fail_all(partial(_decide.copy_error, error))
 
     def _is_hopeless(self, error: Exception) -> bool:
         """No connection can be opened, and there is none that somebody could give back."""
@@ -491,12 +486,7 @@ class Pool:
         Returns:
             When to call again.
         """
-        nearest = math.inf
-        for waiter in tuple(self._waiters):
-            if waiter.deadline <= now:
-                self._time_out(waiter, now)
-            else:
-                nearest = min(nearest, waiter.deadline)
+        nearest = self._queue.expire(now, partial(self._timeout, now))
         for pooled in self._all:
             if pooled.task is not None and pooled.state is _LEASED:
                 nearest = min(nearest, pooled.enforce(pooled.task, now, self.options.cancel_grace))
@@ -504,16 +494,12 @@ class Pool:
             self._upkeep_at = self._keep_house(now)
         return min(nearest, self._upkeep_at)
 
-    def _time_out(self, waiter: _Waiter, now: float) -> None:
-        stats = self.stats()
-        del self._waiters[waiter]
-        if waiter.future.done():
-            return
-        self._timeouts += 1
+    def _timeout(self, now: float, waiter: Waiter) -> PoolTimeout:
         cause = self._opener.last_error
-        error = PoolTimeout(_decide.full_text(self.name, now - waiter.since, stats, cause))
+        waited = now - waiter.since
+        error = PoolTimeout(_decide.full_text(self.name, waited, self.stats(), cause))
         error.__cause__ = cause
-        waiter.future.set_exception(error)
+        return error
 
     def _keep_house(self, now: float) -> float:
         """Close idle connections that are too old or too many; return when to look again."""
@@ -549,12 +535,6 @@ class Pool:
             return True
         return self.options.min_size == 0 and self._running_loop().time() >= opener.retry_at
 
-    def _take_waiters(self) -> list[_Waiter]:
-        """Empty the queue; those whose caller was cancelled already are left out."""
-        waiters = [waiter for waiter in self._waiters if not waiter.future.done()]
-        self._waiters.clear()
-        return waiters
-
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             raise PoolClosed(f"pool {self.name!r} is not open yet")
@@ -574,7 +554,7 @@ class Pool:
             generation=self._generation,
             leases=self._leases,
             waited=self._waited,
-            timeouts=self._timeouts,
+            timeouts=self._queue.timeouts,
             rejected=self._rejected,
             opened=self._opened,
             open_failures=self._opener.failed,

@@ -40,9 +40,7 @@ def resolve_model(path: str) -> type[Any]:
             raise ConfigurationError(f"model {path!r}: {seen} has no {part!r}{hint}") from exc
         seen += f".{part}"
     if not isinstance(found, type):
-        raise ConfigurationError(
-            f"model {path!r} is no class but {'a module' if found is module else repr(found)}"
-        )
+        raise ConfigurationError(f"model {path!r} is no class but {found!r}")
     return found
 
 

@@ -61,11 +61,15 @@ class Row:
             pass
         raise AttributeError(_no_column(name, tuple(self.keys())), name=name, obj=self)
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"rows are immutable: {name!r} cannot be set (dict(row.items()) can)")
+    if not TYPE_CHECKING:  # a checker that saw these would allow what they refuse
 
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"rows are immutable: {name!r} cannot be deleted")
+        def __setattr__(self, name: str, value: object) -> NoReturn:
+            raise AttributeError(
+                f"rows are immutable: {name!r} cannot be set (dict(row.items()) can)"
+            )
+
+        def __delattr__(self, name: str) -> NoReturn:
+            raise AttributeError(f"rows are immutable: {name!r} cannot be deleted")
 
     def _asdict(self) -> dict[str, Any]:
         """The row as a new dict from column name to value."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from aurora_sql.errors import ParameterError
 from aurora_sql.statements import Statement
@@ -19,7 +19,7 @@ class QueryBuilder(Protocol):
         """Return the SQL."""
 
 
-Query = "str | QueryBuilder"
+Query: TypeAlias = str | QueryBuilder
 
 
 class AdHocStatements:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 ModelT = TypeVar("ModelT")
 
-Rows = "Iterable[Any] | AsyncIterable[Any]"
-
 
 class Executor:
     """Runs statements: those of the SQL files through ``sql``, and ad hoc ones.

@@ -315,6 +315,14 @@ class AuroraSettings(BaseSettings):
         options: dict[str, Any] = {ORIGIN: Given(values, origin)}
         return cls(**options)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in type(self).model_fields:
+            # pydantic's own error would show the value, which may be a password.
+            raise ConfigurationError(
+                f"Settings are frozen: replace({{{name!r}: …}}) makes a changed copy"
+            )
+        super().__setattr__(name, value)
+
     @classmethod
     def settings_customise_sources(
         cls,

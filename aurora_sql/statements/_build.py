@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aurora_sql.statements._classify import (
     CHANGING,
@@ -79,36 +79,26 @@ def build(raw: RawStatement, name: str, dialect: str) -> Statement:
         StatementFileError: It cannot be a statement; the error names line and column.
     """
     source, header, directives = raw.source, raw.header, raw.directives
-    code = [token for token in raw.tokens if token[0] != COMMENT and token[0] != BLOCK]
-    while code and code[-1][1] == ";":
-        del code[-1]
+    body = _scan(source, raw.tokens)
+    code = body.code
     if not code:
         raise source.error(f"{header.name!r} is empty: no SQL follows its header", header.offset)
-    _check_brackets(source, code)
     if header.cardinality is Cardinality.SCRIPT:
-        return _build_script(raw, name, dialect, code)
-    parts = split_statements(code) if any(token[1] == ";" for token in code) else [code]
-    if len(parts) > 1:
-        raise source.error(
-            f"a second statement under the header of {header.name!r}: give it a header of its "
-            "own, or make it a :script",
-            parts[1][0][2],
-        )
-    code = parts[0]
+        return _build_script(raw, name, dialect, body)
+    if body.has_semicolons:
+        _refuse_second(source, header, code)
     refuse_bookkeeping(source, code)
     facts = classify(code)
     _check_promises(source, header, directives, facts)
-    _check_parameters(source, code, directives)
+    bound = _check_parameters(source, body, directives)
     start, end = _extent(raw.tokens, code)
-    segments = None
-    if any(token[0] == COMMENT for token in raw.tokens):
-        segments = cut_segments(source, raw.tokens, code, start, end)
     conditions = None
-    if segments is not None and any(segment.condition for segment in segments):
-        if header.cardinality is Cardinality.BATCH:
-            raise source.error("a :batch cannot have conditional lines", header.offset)
-        conditions = Conditions(source, segments, header.offset)
-    bound = list(dict.fromkeys(token[1] for token in code if token[0] == PARAMETER))
+    if body.has_comments:
+        segments = cut_segments(source, raw.tokens, code, start, end)
+        if segments:
+            if header.cardinality is Cardinality.BATCH:
+                raise source.error("a :batch cannot have conditional lines", header.offset)
+            conditions = Conditions(source, segments, header.offset)
     names = bound if conditions is None else _all_names(source, raw.tokens)
     _check_declared(source, header, directives, names)
     statement = _make(
@@ -125,11 +115,21 @@ def build(raw: RawStatement, name: str, dialect: str) -> Statement:
     return statement
 
 
-def _build_script(raw: RawStatement, name: str, dialect: str, code: Sequence[Token]) -> Statement:
-    source = raw.source
-    for kind, text, offset in code:
-        if kind == PARAMETER:
-            raise source.error(f"a :script takes no parameters, here is :{text}", offset)
+def _refuse_second(source: Source, header: Header, code: Sequence[Token]) -> None:
+    parts = split_statements(code)
+    if len(parts) > 1:
+        raise source.error(
+            f"a second statement under the header of {header.name!r}: give it a header of its "
+            "own, or make it a :script",
+            parts[1][0][2],
+        )
+
+
+def _build_script(raw: RawStatement, name: str, dialect: str, body: _Body) -> Statement:
+    source, code = raw.source, body.code
+    if body.parameters:
+        _, text, offset = code[body.parameters[0]]
+        raise source.error(f"a :script takes no parameters, here is :{text}", offset)
     for token in raw.tokens:
         if token[0] == COMMENT and parse_marker(source, token) is not None:
             raise source.error("a :script cannot have conditional lines", token[2])
@@ -219,37 +219,79 @@ def _all_names(source: Source, tokens: Iterable[Token]) -> list[str]:
     return list(names)
 
 
-def _check_brackets(source: Source, code: Iterable[Token]) -> None:
+class _Body(NamedTuple):
+    """The code of a statement, and what one walk over it tells.
+
+    Attributes:
+        code: Its tokens without comments and final semicolons.
+        parameters: Where in it parameters stand.
+        has_semicolons: A semicolon stands inside.
+        has_comments: A line comment stands among its tokens, perhaps a condition.
+    """
+
+    code: list[Token]
+    parameters: list[int]
+    has_semicolons: bool
+    has_comments: bool
+
+
+def _scan(source: Source, tokens: Iterable[Token]) -> _Body:  # noqa: C901 - one walk; a call per token would double its cost
+    """Sort a statement's tokens in one walk, and see that its brackets match."""
+    code: list[Token] = []
+    parameters: list[int] = []
     opened: list[Token] = []
-    for token in code:
-        kind, text, offset = token
-        if kind != PUNCTUATION:
+    semicolons = 0
+    has_comments = False
+    for token in tokens:
+        kind = token[0]
+        if kind == PUNCTUATION:
+            text = token[1]
+            if text in ("(", "["):
+                opened.append(token)
+            elif text in (")", "]"):
+                if not opened or opened.pop()[1] != _PAIRS[text]:
+                    raise source.error(f"{text!r} closes no bracket", token[2])
+            elif text == ";":
+                semicolons += 1
+        elif kind == PARAMETER:
+            parameters.append(len(code))
+        elif kind == COMMENT:
+            has_comments = True
             continue
-        if text in ("(", "["):
-            opened.append(token)
-        elif text in (")", "]"):
-            if not opened or opened[-1][1] != _PAIRS[text]:
-                raise source.error(f"{text!r} closes no bracket", offset)
-            opened.pop()
+        elif kind == BLOCK:
+            continue
+        code.append(token)
     if opened:
         raise source.error(f"{opened[-1][1]!r} is never closed", opened[-1][2])
+    while code and code[-1][1] == ";" and code[-1][0] == PUNCTUATION:
+        del code[-1]
+        semicolons -= 1
+    return _Body(code, parameters, semicolons > 0, has_comments)
 
 
-def _check_parameters(source: Source, code: Sequence[Token], said: Directives) -> None:
-    """Refuse names that no call could give, and lists where PostgreSQL takes none."""
-    names: set[str] = set()
-    for index, (kind, name, offset) in enumerate(code):
-        if kind != PARAMETER:
-            continue
+def _check_parameters(source: Source, body: _Body, said: Directives) -> list[str]:
+    """The names in order; refuses those no call could give, and lists PostgreSQL cannot take."""
+    names: dict[str, None] = {}
+    code = body.code
+    for index in body.parameters:
+        _, name, offset = code[index]
         if name not in names:
-            names.add(name)
-            if not name.isidentifier() or unicodedata.normalize("NFKC", name) != name:
-                odd = next((c for c in name if not c.isalnum() and c != "_"), "")
-                hint = f" (it holds U+{ord(odd):04X})" if odd else ""
-                raise source.error(f":{name} cannot be a Python identifier{hint}", offset)
+            names[name] = None
+            if not name.isascii():
+                _check_name(source, name, offset)
         _refuse_list(source, code, index, said)
     if len(names) > _MAX_PARAMETERS:
         raise source.error(f"{len(names)} parameters, more than {_MAX_PARAMETERS}", code[0][2])
+    return list(names)
+
+
+def _check_name(source: Source, name: str, offset: int) -> None:
+    """Refuse a name that the server's lexer takes and Python's would not, or would change."""
+    if name.isidentifier() and unicodedata.normalize("NFKC", name) == name:
+        return
+    odd = next((c for c in name if not c.isalnum() and c != "_"), "")
+    hint = f" (it holds U+{ord(odd):04X})" if odd else ""
+    raise source.error(f":{name} cannot be a Python identifier{hint}", offset)
 
 
 def _refuse_list(source: Source, code: Sequence[Token], index: int, said: Directives) -> None:

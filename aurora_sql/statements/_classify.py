@@ -49,6 +49,7 @@ FORBIDDEN: Final[dict[str, str]] = {
     **dict.fromkeys(("prepare", "execute", "deallocate"), _PREPARED),
     "discard": "throws away the session's prepared statements, which the library keeps itself",
 }
+_LOOKED_INTO: Final = frozenset({"explain", "set", "copy"})
 
 # Words that stand between a bracket and what it belongs to, by what must come before them; a
 # function of such a name elsewhere is still seen.
@@ -109,34 +110,30 @@ def split_statements(code: Sequence[Token]) -> list[list[Token]]:
     Semicolons inside brackets (CREATE RULE) and between BEGIN ATOMIC and END (SQL-standard
     function bodies) belong to the statement, as psql has it.
     """
-    parts: list[list[Token]] = []
-    part: list[Token] = []
+    parts: list[list[Token]] = [[]]
     depth = blocks = 0
-    routine = False
     for token in code:
         kind, text, _ = token
+        part = parts[-1]
         if kind == PUNCTUATION:
-            if text == ";" and depth <= 0 and not blocks:
+            depth += (text == "(") - (text == ")")
+            if text == ";" and depth == 0 and blocks == 0:
                 if part:
-                    parts.append(part)
-                part, routine, depth = [], False, 0
+                    parts.append([])
                 continue
-            if text == "(":
-                depth += 1
-            elif text == ")":
-                depth -= 1
         elif kind == WORD:
-            word = text.lower()
-            if word in ("function", "procedure") and part and part[0][1].lower() == "create":
-                routine = True
-            elif routine and (word == "begin" or (blocks and word == "case")):
-                blocks += 1
-            elif blocks and word == "end":
-                blocks -= 1
+            blocks += _block_step(text.lower(), blocks, part)
         part.append(token)
-    if part:
-        parts.append(part)
-    return parts
+    return [part for part in parts if part]
+
+
+def _block_step(word: str, blocks: int, part: Sequence[Token]) -> int:
+    """How a word changes the depth of blocks in the body of a routine."""
+    if word == "atomic" and part and part[0][1].lower() == "create":
+        return 1 if part[-1][1].lower() == "begin" else 0
+    if blocks:
+        return (word == "case") - (word == "end")
+    return 0
 
 
 def refuse_bookkeeping(source: Source, part: Sequence[Token]) -> None:
@@ -148,16 +145,18 @@ def refuse_bookkeeping(source: Source, part: Sequence[Token]) -> None:
     kind, text, offset = part[0]
     if kind != WORD:
         return
+    first = text.lower()
+    reason = FORBIDDEN.get(first)
+    if reason is not None:
+        raise source.error(f"{text.upper()} {reason}", offset)
+    if first not in _LOOKED_INTO:
+        return
     words = [t[1].lower() for t in part if t[0] == WORD]
-    first = words[0]
     if first == "explain":
         # EXPLAIN EXECUTE runs a prepared statement as EXECUTE does.
         if "execute" in words[1:4]:
             raise source.error(f"EXPLAIN EXECUTE {_PREPARED}", offset)
         return
-    reason = FORBIDDEN.get(first)
-    if reason is not None:
-        raise source.error(f"{text.upper()} {reason}", offset)
     if first == "set" and "transaction" in words[1:2] and "snapshot" not in words:
         raise source.error(
             "SET TRANSACTION: give isolation= and read_only= to db.transaction()", offset
@@ -172,11 +171,11 @@ def classify(code: Sequence[Token]) -> Facts:
     """Classify one statement, given its tokens without comments and final semicolon."""
     words = [t[1].lower() if t[0] == WORD else "" for t in code]
     present = set(words)
+    if not all(map(str.isascii, present)):
+        words = [fold(t[1]) if t[0] == WORD else "" for t in code]
+        present = set(words)
     identifiers = present - _NO_NAMES
     identifiers.update(unquote(t[1]) for t in code if t[0] == QUOTED)
-    if not all(map(str.isascii, identifiers)):
-        identifiers.update(fold(t[1]) for t in code if t[0] == WORD)
-        identifiers -= _NO_NAMES
     command, names = _main_command(code, words)
     writes = command == "OTHER" or command.lower() in CHANGING
     if command == "OTHER":
@@ -217,7 +216,7 @@ def _main_command(code: Sequence[Token], words: Sequence[str]) -> tuple[str, set
         start += 1
     first = words[start] if start < len(words) else ""
     if first in _MAIN:
-        return ("SELECT" if first in READING else first.upper()), set()
+        return _command(first), set()
     if first != "with":
         return "OTHER", set()
     names: set[int] = set()
@@ -225,21 +224,22 @@ def _main_command(code: Sequence[Token], words: Sequence[str]) -> tuple[str, set
     expect_name = True
     for index in range(start + 1, len(code)):
         text = code[index][1]
-        if text == "(":
-            depth += 1
-        elif text == ")":
-            depth -= 1
+        if text in ("(", ")"):
+            depth += 1 if text == "(" else -1
         elif depth == 0:
+            word = words[index]
             if text == ",":
                 expect_name = True
-            elif expect_name:
-                if words[index] != "recursive":
-                    names.add(index)
-                    expect_name = False
-            elif words[index] in _MAIN:
-                word = words[index]
-                return ("SELECT" if word in READING else word.upper()), names
+            elif expect_name and word != "recursive":
+                names.add(index)
+                expect_name = False
+            elif word in _MAIN and not expect_name:
+                return _command(word), names
     return "OTHER", names
+
+
+def _command(word: str) -> str:
+    return "SELECT" if word in READING else word.upper()
 
 
 def _harmless_other(words: Sequence[str]) -> bool:

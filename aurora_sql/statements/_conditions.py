@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
-from itertools import product
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -69,17 +68,25 @@ class Segment:
 
 
 class Variable(NamedTuple):
-    """A parameter that decides about lines.
+    """A parameter that decides about lines: one digit of a variant's number.
 
     Attributes:
         name: The parameter.
-        steps: What each literal adds to the variant's number; None where only presence counts.
-        stride: What presence adds to it.
+        literals: The values it may have, the default first; None where only presence counts.
+        states: How many states it has.
+        stride: What one step of its state adds to the variant's number.
+        steps: What each literal adds; None where only presence counts.
     """
 
     name: str
-    steps: dict[str, int] | None
+    literals: tuple[str, ...] | None
+    states: int
     stride: int
+    steps: dict[str, int] | None
+
+    def state(self, index: int) -> int:
+        """Its state in the variant of this number."""
+        return index // self.stride % self.states
 
 
 def parse_marker(source: Source, comment: Token) -> Condition | None:
@@ -126,7 +133,7 @@ def make_pieces(source: Source, code: Sequence[Token], start: int, end: int) -> 
 def cut_segments(
     source: Source, tokens: Sequence[Token], code: Sequence[Token], start: int, end: int
 ) -> list[Segment]:
-    """Cut a statement's text into segments; a single one where no line is conditional.
+    """Cut a statement's text into segments; none where no line is conditional.
 
     Args:
         source: Where it stands.
@@ -147,6 +154,8 @@ def cut_segments(
         if condition is not None:
             line_start = max(text.rfind("\n", 0, token[2]) + 1, start)
             lines.append((line_start, token[2], condition, _line_end(text, token[2])))
+    if not lines:
+        return []
     segments: list[Segment] = []
     cursor, at, before = start, 0, None
     for line_start, marker, condition, line_end in lines:
@@ -170,10 +179,9 @@ def cut_segments(
         before = part[-1]
         cursor = min(line_end + 1, max(end, cursor))
     rest = code[at:]
-    if rest or not segments:
+    if rest:
         pieces = make_pieces(source, rest, cursor, end)
-        shape = outline(rest, before) if segments else Outline("x", 0, "x", 0, ())
-        segments.append(Segment(None, tuple(pieces), shape))
+        segments.append(Segment(None, tuple(pieces), outline(rest, before)))
     return segments
 
 
@@ -186,14 +194,14 @@ def _check_line(
     source: Source, tokens: Sequence[Token], part: Sequence[Token], start: int, marker: int
 ) -> None:
     """Refuse a marker whose line has no code, cuts a token in two or is open in its brackets."""
-    if not part:
-        raise source.error("this condition marks nothing: its line holds no SQL", marker)
     above = bisect_left(tokens, start, key=itemgetter(2)) - 1
     if above >= 0:
         kind, text, offset = tokens[above]
         if offset + len(text) + (kind == PARAMETER) > start:
             what = "comment" if kind == BLOCK else "literal"
             raise source.error(f"this condition's line cuts a {what} in two", marker)
+    if not part:
+        raise source.error("this condition marks nothing: its line holds no SQL", marker)
     _check_line_brackets(source, part, marker)
 
 
@@ -222,7 +230,15 @@ class Conditions:
         StatementFileError: There are too many combinations, or one of them is no SQL.
     """
 
-    __slots__ = ("_bound_choices", "_defaults", "_labels", "_table", "_variables", "segments")
+    __slots__ = (
+        "_bound_choices",
+        "_deciding",
+        "_defaults",
+        "_rules",
+        "_table",
+        "_variables",
+        "segments",
+    )
 
     def __init__(self, source: Source, segments: Sequence[Segment], offset: int) -> None:
         self.segments = tuple(segments)
@@ -231,11 +247,12 @@ class Conditions:
             if segment.condition is not None:
                 _collect(source, segment, segment.condition, literals)
         count = 1
-        variables = []
+        variables: dict[str, Variable] = {}
         for name, values in literals.items():
             states = 2 if values is None else len(values)
             steps = None if values is None else {v: i * count for i, v in enumerate(values)}
-            variables.append(Variable(name, steps, count))
+            chosen = None if values is None else tuple(values)
+            variables[name] = Variable(name, chosen, states, count, steps)
             count *= states
         if count > MAX_VARIANTS:
             raise source.error(
@@ -243,16 +260,18 @@ class Conditions:
                 "split the statement",
                 offset,
             )
-        self._variables = tuple(variables)
+        self._variables = tuple(variables.values())
+        # For each segment the variable that decides about it and the state that keeps it.
+        self._rules = tuple(_rule(segment.condition, variables) for segment in segments)
         self._table: list[Variant | None] = [None] * count
         self._defaults = {name: values[0] for name, values in literals.items() if values}
         bound = {name for segment in segments for name in segment.parameters}
         self._bound_choices = frozenset(self._defaults) & bound
-        self._labels = frozenset(literals)
+        self._deciding = frozenset(literals)
         self._check(source, offset)
 
     def __repr__(self) -> str:
-        return f"<Conditions on {', '.join(sorted(self._labels))}: {len(self._table)} variants>"
+        return f"<Conditions on {', '.join(sorted(self._deciding))}: {len(self._table)} variants>"
 
     def required(self) -> list[str]:
         """Names that a call must give whatever else it gives."""
@@ -274,7 +293,7 @@ class Conditions:
         """As :meth:`Statement.bind`."""
         index = 0
         try:
-            for name, steps, stride in self._variables:
+            for name, _, _, stride, steps in self._variables:
                 value = params.get(name)
                 if value is not None:
                     index += stride if steps is None else steps[value]
@@ -330,7 +349,7 @@ class Conditions:
         return ", ".join(conditions)
 
     def _bad_choice(self, statement: Statement, params: Mapping[str, Any]) -> ParameterError:
-        for name, steps, _ in self._variables:
+        for name, _, _, _, steps in self._variables:
             value = params.get(name)
             if steps is None or value is None:
                 continue
@@ -346,47 +365,64 @@ class Conditions:
             )
         return ParameterError(misfit_message(statement, params))
 
-    def _states(self) -> Iterator[dict[str, str | bool]]:
-        """The combinations, in the order of the table."""
-        options: list[list[str | bool]] = [
-            [False, True] if steps is None else list(steps) for _, steps, _ in self._variables
+    def _kept(self, index: int) -> list[Segment]:
+        """The segments of the variant of this number."""
+        return [
+            segment
+            for segment, rule in zip(self.segments, self._rules, strict=True)
+            if rule is None or rule[0].state(index) == rule[1]
         ]
-        # The first variable has the smallest stride, so it must turn fastest.
-        for combination in product(*reversed(options)):
-            names = (variable.name for variable in reversed(self._variables))
-            yield dict(zip(names, combination, strict=True))
-
-    def _kept(self, state: Mapping[str, str | bool]) -> list[Segment]:
-        kept = []
-        for segment in self.segments:
-            condition = segment.condition
-            if condition is not None:
-                wanted = True if condition.literal is None else condition.literal
-                if state[condition.parameter] != wanted:
-                    continue
-            kept.append(segment)
-        return kept
 
     def _check(self, source: Source, offset: int) -> None:
-        for state in self._states():
-            problem = find_problem(segment.outline for segment in self._kept(state))
+        for index in range(len(self._table)):
+            problem = find_problem([segment.outline for segment in self._kept(index)])
             if problem is not None:
                 raise source.error(
-                    f"with {_describe(state)}: {problem.message}; every combination of "
+                    f"with {self._describe(index)}: {problem.message}; every combination of "
                     "conditional lines must be a statement (write WHERE true first, or put "
                     "commas before what they belong to)",
                     problem.offset or offset,
                 )
 
     def _make(self, statement: Statement, index: int) -> Variant:
-        for number, state in enumerate(self._states()):
-            if number == index:
-                pieces = tuple(piece for segment in self._kept(state) for piece in segment.pieces)
-                variant = Variant(statement, pieces, _label(state))
-                variant._accepts |= self._labels  # noqa: SLF001 - the two are one unit
-                self._table[index] = variant
-                return variant
-        raise IndexError(index)
+        pieces = tuple(piece for segment in self._kept(index) for piece in segment.pieces)
+        variant = Variant(statement, pieces, self._label(index))
+        variant._accepts |= self._deciding  # noqa: SLF001 - the two are one unit
+        self._table[index] = variant
+        return variant
+
+    def _describe(self, index: int) -> str:
+        """The combination in words, as in ``:status given, :since not given, :sort = 'x'``."""
+        parts = []
+        for variable in self._variables:
+            state = variable.state(index)
+            if variable.literals is None:
+                parts.append(f":{variable.name} {'given' if state else 'not given'}")
+            else:
+                parts.append(str(Condition(variable.name, variable.literals[state])))
+        return ", ".join(parts)
+
+    def _label(self, index: int) -> str:
+        parts = []
+        for variable in self._variables:
+            state = variable.state(index)
+            if variable.literals is not None:
+                parts.append(f"{variable.name}={variable.literals[state]!r}")
+            elif state:
+                parts.append(variable.name)
+        return ", ".join(parts)
+
+
+def _rule(
+    condition: Condition | None, variables: Mapping[str, Variable]
+) -> tuple[Variable, int] | None:
+    """The variable that decides about a segment, and the state of it that keeps the segment."""
+    if condition is None:
+        return None
+    variable = variables[condition.parameter]
+    if variable.literals is None or condition.literal is None:
+        return variable, 1
+    return variable, variable.literals.index(condition.literal)
 
 
 def _collect(
@@ -407,22 +443,3 @@ def _collect(
         )
     if values is not None and literal is not None and literal not in values:
         values.append(literal)
-
-
-def _describe(state: Mapping[str, str | bool]) -> str:
-    """The combination in words, as in ``:status given, :since not given, :sort = 'x'``."""
-    parts = []
-    for name, value in reversed(list(state.items())):
-        if isinstance(value, bool):
-            parts.append(f":{name} {'given' if value else 'not given'}")
-        else:
-            parts.append(str(Condition(name, value)))
-    return ", ".join(parts)
-
-
-def _label(state: Mapping[str, str | bool]) -> str:
-    return ", ".join(
-        name if value is True else f"{name}={value!r}"
-        for name, value in reversed(list(state.items()))
-        if value is not False
-    )

@@ -16,7 +16,14 @@ from aurora_sql.statements._directives import (
 )
 from aurora_sql.statements._names import close_to, name_problem, one_edit
 from aurora_sql.statements._source import Source
-from aurora_sql.statements._tokens import BLOCK, COMMENT, Token, swallowed_header, tokenizer
+from aurora_sql.statements._tokens import (
+    BLOCK,
+    COMMENT,
+    Token,
+    Tokenizer,
+    swallowed_header,
+    tokenizer,
+)
 from aurora_sql.types import Cardinality
 
 if TYPE_CHECKING:
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HEADER = re.compile(r"--[ \t]*name[ \t]*:[ \t]*(.*?)[ \t]*\Z")
+_LOOKS_LIKE_HEADER = re.compile(r"^[ \t]*--[ \t]*name[ \t]*:", re.MULTILINE)
 _OWN = re.compile(r"(\S+?)[ \t]*:[ \t]*(\w+)\Z")
 _AIOSQL = re.compile(
     r"(?P<name>[\w-]+)[ \t]*(?:\((?P<parameters>[^()]*)\))?[ \t]*(?P<mark>\^|\$|<!|\*!|!|#|)\Z"
@@ -109,16 +117,17 @@ def parse_file(data: bytes, path: Path, dialect: str) -> list[RawStatement]:
     try:
         tokens = tokenizer(dialect)(source)
     except StatementFileError:
-        _blame_open_quote(source)
+        _blame_open_quote(source, tokenizer(dialect))
         raise
-    at = swallowed_header(tokens)
-    if at is not None:
-        raise source.error("this quote runs over the header of the next statement", at)
     headers = [
         index
         for index, (kind, text, offset) in enumerate(tokens)
         if kind == COMMENT and _is_header(source, text, offset)
     ]
+    if len(_LOOKS_LIKE_HEADER.findall(source.text)) > len(headers):
+        at = swallowed_header(tokens)
+        if at is not None:
+            raise source.error("this quote runs over the header of the next statement", at)
     first = headers[0] if headers else len(tokens)
     for kind, _, offset in tokens[:first]:
         if kind not in (COMMENT, BLOCK):
@@ -132,14 +141,21 @@ def parse_file(data: bytes, path: Path, dialect: str) -> list[RawStatement]:
     return found
 
 
-def _blame_open_quote(source: Source) -> None:
+def _blame_open_quote(source: Source, lex: Tokenizer) -> None:
     """Point at the quote that was left open, not at the last one of the file.
 
     One forgotten apostrophe turns all later strings inside out, and the lexer notices at the end
     of the file only. The text up to the next header tells where it really was.
     """
-    for found in re.finditer(r"^[ \t]*--[ \t]*name[ \t]*:", source.text, re.MULTILINE):
-        tokenizer("postgresql")(Source(source.text[: found.start()], source.path))
+    start = 0
+    for found in _LOOKS_LIKE_HEADER.finditer(source.text):
+        try:
+            lex(source.part(start, found.start()))
+        except StatementFileError as exc:
+            # Dollar quotes and comments may hold such a line; a plain quote never does.
+            if "this string" in exc.message or "this quoted identifier" in exc.message:
+                raise
+        start = found.start()
 
 
 def _is_header(source: Source, comment: str, offset: int) -> bool:

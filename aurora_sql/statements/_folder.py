@@ -67,7 +67,7 @@ class Folder:
         dialect: The dialect whose files win over shared ones.
     """
 
-    __slots__ = ("_files", "_next_look", "_warned", "dialect", "path", "statements")
+    __slots__ = ("_files", "_next_look", "_put_back", "_warned", "dialect", "path", "statements")
 
     def __init__(self, path: Path, dialect: str) -> None:
         self.path = path
@@ -75,10 +75,16 @@ class Folder:
         self.statements: dict[str, Statement] = {}
         self._files: dict[Path, SqlFile] = {}
         self._warned: dict[Path, Signature | None] = {}
+        # Files that are sound but did not fit with the others; tried again when anything changes.
+        self._put_back: set[Path] = set()
         self._next_look = 0.0
 
-    def load(self) -> None:
+    def load(self, *, keep: bool) -> None:
         """Read everything.
+
+        Args:
+            keep: Keep what was found in the files, for :meth:`refresh`; some ten kilobytes for
+                each statement.
 
         Raises:
             ConfigurationError: The folder is missing, no folder, or holds no SQL file.
@@ -99,6 +105,8 @@ class Folder:
                 f"the SQL folder {str(self.path)!r} holds no .sql file for {self.dialect}"
             )
         self.statements = assemble(self._files, self.dialect)
+        if not keep:
+            self._files.clear()
         self._next_look = time.monotonic() + LOOK_EVERY
 
     def refresh(self, *, force: bool) -> dict[str, Statement] | None:
@@ -115,24 +123,35 @@ class Folder:
         except OSError as exc:
             self._warn(self.path, None, exc)
             return None
+        if self._is_known(found):
+            return None
         files: dict[Path, SqlFile] = {}
         changed: list[Path] = []
         for path, signature in found.items():
             old = self._files.get(path)
-            if old is not None and old.signature == signature:
-                files[path] = old
-                continue
-            if self._warned.get(path) == signature:
-                new = old
-            else:
+            new = old
+            same = old is not None and old.signature == signature
+            if not same and (path in self._put_back or self._warned.get(path) != signature):
                 new = self._read_again(path, signature, old)
             if new is not None:
                 files[path] = new
                 if new is not old:
                     changed.append(path)
-        if not changed and files.keys() == self._files.keys():
-            return None
+        self._put_back.clear()
         return self._take(files, changed)
+
+    def _is_known(self, found: dict[Path, Signature]) -> bool:
+        """Whether everything is as it was at the last look."""
+        if not self._files.keys() <= found.keys():
+            return False
+        for path, signature in found.items():
+            old = self._files.get(path)
+            if (old is None or old.signature != signature) and (
+                self._warned.get(path) != signature
+                and namespace_dialect(path) in (None, self.dialect)
+            ):
+                return False
+        return True
 
     def _take(self, files: dict[Path, SqlFile], changed: list[Path]) -> dict[str, Statement] | None:
         """Use new versions of files; those that do not fit are put back."""
@@ -145,6 +164,7 @@ class Folder:
                     self._warn(self.path, None, exc)
                     return None
                 self._warn(culprit, files[culprit].signature, exc)
+                self._put_back.add(culprit)
                 changed.remove(culprit)
                 if culprit in self._files:
                     files[culprit] = self._files[culprit]
@@ -202,8 +222,8 @@ def namespace_of(path: Path, root: Path) -> tuple[str, str | None]:
         StatementFileError: A name on the way cannot be an attribute, or the dialect is unknown.
     """
     relative = path.relative_to(root)
-    stem, _, dialect = relative.stem.partition(".")
-    parts = [*relative.parts[:-1], stem]
+    parts = [*relative.parts[:-1], relative.name.partition(".")[0]]
+    dialect = namespace_dialect(path)
     for part in parts:
         problem = name_problem(part)
         if problem is not None:
@@ -213,7 +233,12 @@ def namespace_of(path: Path, root: Path) -> tuple[str, str | None]:
             f"unknown dialect {dialect!r} in the file's name; it is one of {', '.join(DIALECTS)}",
             path=path,
         )
-    return ".".join(parts), dialect or None
+    return ".".join(parts), dialect
+
+
+def namespace_dialect(path: Path) -> str | None:
+    """The dialect in a file's name, as in ``users.mysql.sql``; None where there is none."""
+    return path.stem.partition(".")[2] or None
 
 
 def _sql_files(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
@@ -228,7 +253,7 @@ def _sql_files(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Pat
                 continue
             if entry.is_dir():
                 yield from _sql_files(Path(entry.path), (*above, here))
-            elif entry.name.lower().endswith(".sql"):
+            elif entry.name.endswith(".sql"):
                 yield Path(entry.path)
 
 

@@ -63,7 +63,7 @@ class StatementRegistry(Mapping[str, "Statement"]):
         """
         tokenizer(dialect)
         folder = Folder(Path(path), dialect)
-        folder.load()
+        folder.load(keep=reload)
         return cls(folder, reload=reload)
 
     def refresh(self, *, force: bool = True) -> bool:
@@ -73,8 +73,10 @@ class StatementRegistry(Mapping[str, "Statement"]):
             force: Look now; otherwise only if the last look is half a second ago.
 
         Returns:
-            Whether the statements changed.
+            Whether the statements changed; never without ``reload=True``.
         """
+        if not self.reload:
+            return False
         statements = self._folder.refresh(force=force)
         if statements is None:
             return False

@@ -32,6 +32,12 @@ class Source:
     def __repr__(self) -> str:
         return f"<Source {self.path or '(text)'} {len(self.text)} characters>"
 
+    def part(self, start: int, end: int) -> Source:
+        """The text between two offsets, all before it blank: places in it are places in this."""
+        before = "\n" * self.text.count("\n", 0, start)
+        last = self.text.rfind("\n", 0, start) + 1
+        return Source(before + " " * (start - last) + self.text[start:end], self.path)
+
     def _line_starts(self) -> list[int]:
         # Made on the first use: only statements' first lines and errors need it.
         if self._starts is None:

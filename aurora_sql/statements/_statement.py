@@ -264,8 +264,8 @@ class Statement:
         if len(params) == self._count:
             try:
                 return self._only, self._pick(params)  # type: ignore[return-value]  # a count is set with _only
-            except KeyError:
-                pass
+            except (KeyError, TypeError):
+                pass  # a name is missing, or it is no mapping at all
         return self._bind_with_care(params)
 
     def bind_many(self, sets: Iterable[Mapping[str, Any]]) -> tuple[Variant, list[Sequence[Any]]]:

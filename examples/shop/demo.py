@@ -253,6 +253,9 @@ class Demo:
         self._times.append((step, time.perf_counter() - begin, note))
 
     def _print(self, table: Table) -> None:
+        self._console.print()
+        # Apart from the table: a title inside it would be cut to the table's width.
+        self._console.print(table.title, style="italic", highlight=False, markup=False)
         self._console.print(as_rich(table))
 
 
@@ -304,7 +307,7 @@ async def load_with_bar(
 
 def as_rich(table: Table) -> RichTable:
     """A scenario's table for the terminal: numbers to the right, gaps as a dash."""
-    drawn = RichTable(title=table.title, title_justify="left", title_style="italic")
+    drawn = RichTable()
     for number, column in enumerate(table.columns):
         cells = [row[number] for row in table.rows]
         numeric = bool(cells) and not any(isinstance(cell, str) for cell in cells)

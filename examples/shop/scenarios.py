@@ -103,16 +103,17 @@ async def place_order(tx: Transaction, order: NewOrder) -> Order:
     return placed
 
 
-async def place_orders(db: Aurora, *, too_many: int = 4) -> tuple[Table, Table]:
+async def place_orders(db: Aurora, *, pieces: int = 12, too_many: int = 8) -> tuple[Table, Table]:
     """More buyers than pieces, all at once; then a price that changes under a buyer's hands.
 
     Args:
         db: The shop.
+        pieces: The product to fight for is the scarcest with at least this many.
         too_many: How many buyers will have to go without.
     """
     # What decides a write is read from the writer.
     levels: Sequence[StockLevel] = await db.sql.products.low_stock(threshold=1_000_000, limit=500)
-    scarce = next((level for level in levels if level.stock >= too_many), levels[-1])
+    scarce = next((level for level in levels if level.stock >= pieces), levels[-1])
     buyers = scarce.stock + too_many
     plenty: Sequence[Product] = await db.writer.sql.products.search(min_stock=2 * buyers, limit=2)
     others = [product for product in plenty if product.id != scarce.id]
@@ -234,24 +235,20 @@ async def customer_pages(db: Aurora, *, count: int = 5) -> Table:
     pages = await asyncio.gather(*(customer_page(db, one.customer.id) for one in best))
     return Table(
         "Pages of the best customers, from the readers",
-        ("customer", "tier", "orders", "spent", "sign-ins", "latest order", "largest line of it"),
+        ("customer", "tier", "orders", "spent", "sign-ins", "latest order"),
         tuple(_page_row(page) for page in pages),
     )
 
 
 def _page_row(page: CustomerPage) -> tuple[Any, ...]:
     summary, latest = page.summary, page.latest
-    line = latest and max(
-        latest.items, key=lambda item: (item.unit_price * item.quantity, item.product_id)
-    )
     return (
         summary.customer.full_name,
         summary.customer.tier,
         summary.order_count,
         summary.total_spent,
         "guest" if summary.account is None else summary.account.login_count,
-        latest and latest.total_amount,
-        line and f"{line.quantity} x {line.name}",
+        latest and f"{latest.total_amount}, {len(latest.items)} line(s)",
     )
 
 

@@ -292,7 +292,7 @@ async def test_both_at_once_on_a_real_task():
         try:
             await asyncio.sleep(10)
         except asyncio.CancelledError:
-            fired.append(deadline_fired(True, task, 0))
+            fired.append(deadline_fired(timed_out=True, task=task, cancelling_before=0))
             raise
 
     for cancels, expected in ((1, True), (2, False)):

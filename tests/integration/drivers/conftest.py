@@ -121,7 +121,9 @@ def free_port():
 def _start(data, port, drop, log):
     process = subprocess.Popen(
         [_binaries() / "postgres", "-D", data, "-p", str(port), "-k", data.parent],
-        stdout=log, stderr=log, **drop,
+        stdout=log,
+        stderr=log,
+        **drop,
     )
     ready = [_binaries() / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
     for _ in range(200):
@@ -158,9 +160,23 @@ def server(_folder):
     _, drop = _owner()
     data = _folder / "data"
     subprocess.run(
-        [_binaries() / "initdb", "-D", data, "-U", _SUPERUSER, "-A", "trust", "-N",
-         "-E", "UTF8", "--locale=C"],
-        check=True, capture_output=True, cwd=_folder, **drop,
+        [
+            _binaries() / "initdb",
+            "-D",
+            data,
+            "-U",
+            _SUPERUSER,
+            "-A",
+            "trust",
+            "-N",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ],
+        check=True,
+        capture_output=True,
+        cwd=_folder,
+        **drop,
     )
     (data / "pg_hba.conf").write_text(_HBA)
     with (data / "postgresql.conf").open("a") as conf:
@@ -174,12 +190,26 @@ def server(_folder):
     with (_folder / "log").open("w") as log:
         process = _start(data, port, drop, log)
         subprocess.run(
-            [_binaries() / "psql", "-qX", "-h", _folder, "-p", str(port), "-U", _SUPERUSER,
-             "-v", "ON_ERROR_STOP=1", "-c",
-             "CREATE ROLE secretive LOGIN PASSWORD 'correct horse';"
-             "CREATE ROLE plainless LOGIN; CREATE ROLE plain LOGIN;"
-             "CREATE ROLE lonely LOGIN CONNECTION LIMIT 1; CREATE ROLE loader LOGIN;"],
-            check=True, cwd=_folder,
+            [
+                _binaries() / "psql",
+                "-qX",
+                "-h",
+                _folder,
+                "-p",
+                str(port),
+                "-U",
+                _SUPERUSER,
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+                (
+                    "CREATE ROLE secretive LOGIN PASSWORD 'correct horse';"
+                    "CREATE ROLE plainless LOGIN; CREATE ROLE plain LOGIN;"
+                    "CREATE ROLE lonely LOGIN CONNECTION LIMIT 1; CREATE ROLE loader LOGIN;"
+                ),
+            ],
+            check=True,
+            cwd=_folder,
         )
         yield Server(_folder, port, process)
         _stop(process)
@@ -190,9 +220,26 @@ def standby(server):
     _, drop = _owner()
     data = server.folder / "standby"
     subprocess.run(
-        [_binaries() / "pg_basebackup", "-D", data, "-h", server.folder, "-p", str(server.port),
-         "-U", _SUPERUSER, "-R", "-c", "fast", "-X", "stream"],
-        check=True, cwd=server.folder, capture_output=True, **drop,
+        [
+            _binaries() / "pg_basebackup",
+            "-D",
+            data,
+            "-h",
+            server.folder,
+            "-p",
+            str(server.port),
+            "-U",
+            _SUPERUSER,
+            "-R",
+            "-c",
+            "fast",
+            "-X",
+            "stream",
+        ],
+        check=True,
+        cwd=server.folder,
+        capture_output=True,
+        **drop,
     )
     port = free_port()
     with (server.folder / "standby.log").open("w") as log:
@@ -207,9 +254,7 @@ async def opened(server):
     connections = []
 
     async def make(target=server, **changes):
-        connection = await connect(
-            Engine.POSTGRESQL, target.options(**changes), row_base=Row
-        )
+        connection = await connect(Engine.POSTGRESQL, target.options(**changes), row_base=Row)
         connections.append(connection)
         return connection
 
@@ -286,6 +331,7 @@ class TlsProxy:
 
     async def serve(self, reader, writer):
         self.tasks.add(asyncio.current_task())
+        outer = None
         try:
             first = await reader.readexactly(8)
             encrypted = False
@@ -303,18 +349,27 @@ class TlsProxy:
                 return
             inner, outer = await asyncio.open_connection("127.0.0.1", self.target)
             outer.write(first)
-            await asyncio.gather(self.relay(reader, outer), self.relay(inner, writer))
-        except (OSError, EOFError):
+            await self.relay_both((reader, outer), (inner, writer))
+        except (OSError, EOFError, asyncio.CancelledError):
             pass
         finally:
-            writer.close()
+            for end in (writer, outer):
+                if end is not None:
+                    end.transport.abort()
+
+    async def relay_both(self, *ways):
+        tasks = [asyncio.ensure_future(self.relay(*way)) for way in ways]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def relay(self, reader, writer):
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
 
 
 @pytest.fixture(scope="session")

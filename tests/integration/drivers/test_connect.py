@@ -134,14 +134,16 @@ async def test_a_closed_port(opened):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-        with pytest.raises(errors.ConnectionFailed, match=f"127.0.0.1:{port}.*running") as caught:
+        with pytest.raises(
+            errors.ConnectionFailed, match=rf"127\.0\.0\.1:{port}.*running"
+        ) as caught:
             await opened(port=port)
     assert caught.value.retry_safe
     assert not caught.value.outcome_unknown
 
 
 async def test_a_host_name_that_does_not_resolve(opened):
-    with pytest.raises(errors.ConnectionFailed, match="nowhere.invalid"):
+    with pytest.raises(errors.ConnectionFailed, match=r"nowhere\.invalid"):
         await opened(host="nowhere.invalid")
 
 
@@ -228,9 +230,7 @@ async def test_tls_with_a_certificate_that_is_not_trusted(opened, tls_proxy):
             await opened(tls=ssl.create_default_context(), port=proxy.port)
 
 
-async def test_tls_refused_by_the_server_is_no_reason_for_plain_text(
-    opened, tls_proxy, trusting
-):
+async def test_tls_refused_by_the_server_is_no_reason_for_plain_text(opened, tls_proxy, trusting):
     async with tls_proxy(takes_tls=False) as proxy:
         with pytest.raises(errors.TlsError, match="does not take TLS"):
             await opened(tls=trusting, port=proxy.port)

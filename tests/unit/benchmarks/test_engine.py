@@ -2,11 +2,12 @@ import asyncio
 import itertools
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from benchmarks._engine import Clock, Sample, closed_loop, open_loop
 from benchmarks._histogram import Latencies
 from benchmarks._schedule import Arrivals, schedule
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 MILLISECOND = 1_000_000
 STALL = 0.5

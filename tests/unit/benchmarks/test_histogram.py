@@ -1,7 +1,8 @@
 import pytest
-from benchmarks._histogram import Latencies
 from hypothesis import given
 from hypothesis import strategies as st
+
+from benchmarks._histogram import Latencies
 
 nanoseconds = st.integers(min_value=1_000, max_value=60_000_000_000)
 

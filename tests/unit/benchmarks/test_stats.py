@@ -1,9 +1,10 @@
 import statistics
 
 import pytest
-from benchmarks._stats import Spread, ratios, rotated, verdict
 from hypothesis import given
 from hypothesis import strategies as st
+
+from benchmarks._stats import Spread, ratios, rotated, verdict
 
 figures = st.floats(min_value=1e-3, max_value=1e9)
 
@@ -59,8 +60,8 @@ def test_a_round_without_a_floor_is_left_out():
 @pytest.mark.parametrize(
     ("earlier", "now", "expected"),
     [
-        ([10, 11, 12], [13, 14], "higher"),
-        ([10, 11, 12], [8, 9], "lower"),
+        ([10, 11, 12], [13, 14], "better"),
+        ([10, 11, 12], [8, 9], "worse"),
         ([10, 11, 12], [12, 20], "within the spread"),
         ([10, 11, 12], [1, 100], "within the spread"),
         ([10], [10], "within the spread"),
@@ -79,5 +80,5 @@ def test_a_change_looks_the_other_way_round_from_the_other_side(earlier, now):
         verdict(Spread.of(earlier), Spread.of(now)),
         verdict(Spread.of(now), Spread.of(earlier)),
     )
-    opposite = {"higher": "lower", "lower": "higher", "within the spread": "within the spread"}
+    opposite = {"better": "worse", "worse": "better", "within the spread": "within the spread"}
     assert back == opposite[there]

@@ -16,10 +16,15 @@ def test_help_names_the_commands(run):
     code, out, _ = run("--help")
     assert code == 0
     assert "migrate" in out
-    assert all(name in run("migrate", "--help")[1] for name in ("new", "apply", "rollback", "list", "script"))
+    assert all(
+        name in run("migrate", "--help")[1]
+        for name in ("new", "apply", "rollback", "list", "script")
+    )
 
 
-@pytest.mark.parametrize("args", [("bogus",), ("migrate", "bogus"), ("migrate", "apply", "--bogus"), ("migrate", "new")])
+@pytest.mark.parametrize(
+    "args", [("bogus",), ("migrate", "bogus"), ("migrate", "apply", "--bogus"), ("migrate", "new")]
+)
 def test_wrong_use_exits_2(run, args):
     code, _, err = run(*args)
     assert code == 2
@@ -29,7 +34,9 @@ def test_wrong_use_exits_2(run, args):
 def test_an_error_of_ours_is_one_message_and_exit_2(run):
     code, out, err = run("migrate", "apply")
     assert (code, out) == (2, "")
-    assert err.startswith("aurora-sql: The settings have several problems:\n  AURORA_WRITE_ENDPOINT is missing\n")
+    assert err.startswith(
+        "aurora-sql: The settings have several problems:\n  AURORA_WRITE_ENDPOINT is missing\n"
+    )
     assert "Traceback" not in err
 
 
@@ -58,7 +65,9 @@ def test_an_error_that_is_not_ours_is_not_swallowed(run, monkeypatch):
         run("migrate", "new", "x")
 
 
-@pytest.mark.parametrize("url", ["postgresql://u:geheim@h/d", "postgresql://u:geheim@h/d?sslmode=nonsense"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:geheim@h/d", "postgresql://u:geheim@h/d?sslmode=nonsense"]
+)
 def test_a_password_on_the_command_line_is_refused(run, url):
     code, _, err = run("migrate", "list", "--url", url)
     assert code == 2

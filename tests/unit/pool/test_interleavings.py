@@ -218,7 +218,6 @@ def play(lab_type, loop_type, games, **options):
 # What has happened before the sequence begins, to reach deeper than its length.
 OPENINGS = {
     "empty": (),
-    "one leased": (("call", 0), STEP, STEP, UP, STEP, STEP, STEP),
     "one leased, one waiting": (
         *(("call", 0), STEP, STEP, UP, STEP, STEP, STEP),
         *(("call", 1), STEP),
@@ -235,25 +234,26 @@ def test_every_order_of_a_few_moves(lab, opening, max_size):
 
 @pytest.mark.parametrize("release", ["clean", "dirty", "unsettled", "transaction", "broken"])
 def test_every_order_around_a_hand_over(lab, release):
-    """Six things, each once, in every order, with and without a step after each."""
+    """Five things, each once, in every order, with and without a step between the first four."""
     opening = OPENINGS["one leased, one waiting"]
     moves = (("give", 0, release), ("cancel", 1), ("call", 2), ("evict",), ("work",))
     games = (
         opening + tuple(itertools.chain.from_iterable(zip(order, steps, strict=True)))
         for order in itertools.permutations(moves)
-        for steps in itertools.product((STEP, ("check",)), repeat=len(moves))
+        for first in itertools.product((STEP, ("check",)), repeat=3)
+        for steps in [(*first, STEP, STEP)]
     )
     play(type(lab), lab.VirtualLoop, games, max_size=1)
 
 
 @pytest.mark.parametrize("max_size", [1, 2, 3])
 @pytest.mark.parametrize("min_size", [0, 1])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_long_random_games(lab, max_size, min_size, seed):
     rng = random.Random(f"{max_size} {min_size} {seed}")
     # Closing ends a game: rare, or few games would get far.
     weights = [0.2 if move[0] == "close" else 6 if move == STEP else 1 for move in ALL]
-    games = [rng.choices(ALL, weights, k=60) for _ in range(60)]
+    games = [rng.choices(ALL, weights, k=60) for _ in range(40)]
     play(
         type(lab),
         lab.VirtualLoop,
@@ -268,7 +268,7 @@ def test_long_random_games(lab, max_size, min_size, seed):
 
 @given(st.lists(st.sampled_from(ALL), max_size=40), st.integers(1, 2), st.integers(0, 1))
 @settings(
-    max_examples=150,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # only the log level
 )

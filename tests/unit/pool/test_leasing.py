@@ -262,3 +262,24 @@ async def test_two_thousand_callers_on_ten_connections(lab):
         assert pool.stats().waiting == pool.stats().in_use == 0
         assert sum(task.cancelled() for task in tasks) > 100
         lab.check_books(pool, lab.server)
+
+
+async def test_nobody_overtakes_a_caller_whose_connection_is_being_checked(lab):
+    lab.server.hold("ping")
+    async with lab.open(check_after=10.0) as pool:
+        long_held = await pool.acquire()
+        await asyncio.sleep(11)
+        fresh = await pool.acquire()
+        pool.release(fresh)
+        pool.release(long_held)  # on top, and not known to work
+        first = asyncio.create_task(pool.acquire())
+        await lab.ticks()
+        assert (pool.stats().idle, pool.stats().returning, pool.stats().waiting) == (1, 1, 1)
+        assert pool.try_acquire(asyncio.get_running_loop().time()) is None
+        second = asyncio.create_task(pool.acquire())
+        await lab.ticks()
+        assert first.result() is fresh
+        lab.server.free("ping")
+        assert await second is long_held
+        pool.release(fresh)
+        pool.release(long_held)

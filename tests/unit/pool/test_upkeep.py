@@ -68,6 +68,20 @@ async def test_a_failed_check_costs_the_caller_little(lab, trouble):
         pool.release(other)
 
 
+async def test_many_dead_peers_cost_no_more_than_one(lab):
+    async with lab.open(max_size=9, check_after=10.0, check_timeout=5.0) as pool:
+        for pooled in await lab.lease(pool, 8):
+            pool.release(pooled)
+        await asyncio.sleep(20)
+        lab.server.hold("ping")
+        start = asyncio.get_running_loop().time()
+        pooled = await pool.acquire()
+        assert asyncio.get_running_loop().time() - start <= 0.21
+        await asyncio.sleep(6)
+        assert (pool.stats().size, pool.stats().closed) == (1, 8)
+        pool.release(pooled)
+
+
 async def test_checks_run_side_by_side_for_several_callers(lab):
     async with lab.open(max_size=3, check_after=10.0) as pool:
         for pooled in await lab.lease(pool, 3):

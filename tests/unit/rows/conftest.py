@@ -18,10 +18,16 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import pydantic
 import pytest
 
-from aurora_sql.rows import PlainRow, Row
+from aurora_sql.errors import RowValidationError
+from aurora_sql.rows import PlainRow, Row, build_maker
+from aurora_sql.rows._nodes import Branch
+from aurora_sql.rows._plan import Planner
 from aurora_sql.types import Column
+
+WHERE = "users.get (sql/users.sql:12)"
 
 PYTHON_TYPES: dict[str, type[Any]] = {
     "int4": int,
@@ -153,3 +159,54 @@ def rows(columns) -> Callable[..., list[Row]]:
         return [PlainRow([column.name for column in names], row) for row in values]
 
     return make
+
+
+@pytest.fixture
+def make(columns, rows):
+    def make(model, names, *values, nullability=None):
+        found = columns(*names)
+        maker = build_maker(found, model, where=WHERE, nullability=nullability or {})
+        assert maker is not None
+        return maker(rows(found, *values))
+
+    return make
+
+
+@pytest.fixture
+def refuse(columns):
+    def refuse(model, names, *parts, nullability=None):
+        with pytest.raises(RowValidationError) as caught:
+            build_maker(columns(*names), model, where=WHERE, nullability=nullability or {})
+        for part in (WHERE, *parts):
+            assert part in str(caught.value)
+        return str(caught.value)
+
+    return refuse
+
+
+@pytest.fixture
+def mode(columns):
+    def mode(model, *names):
+        root = Planner(columns(*names), WHERE, {}).plan(model)
+        assert isinstance(root, Branch)
+        return root.mode
+
+    return mode
+
+
+@pytest.fixture(scope="session")
+def same():
+    return _same
+
+
+def _same(made, validated):
+    """Equal in all that pydantic keeps, the order of fields included."""
+    assert type(made) is type(validated)
+    assert made == validated
+    assert repr(made) == repr(validated)
+    assert list(made.__dict__) == list(validated.__dict__)
+    assert made.model_fields_set == validated.model_fields_set
+    assert made.model_extra == validated.model_extra
+    assert made.__pydantic_private__ == validated.__pydantic_private__
+    assert made.model_dump() == validated.model_dump()
+    assert pydantic.TypeAdapter(type(made)).dump_json(made)

@@ -9,7 +9,7 @@ from aurora_sql.settings import SslMode
 @pytest.fixture
 def root(tmp_path):
     """A file with one certificate of an authority."""
-    import datetime
+    import datetime as dt
 
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -17,17 +17,21 @@ def root(tmp_path):
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test root")])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+        .serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, hashes.SHA256())
     )  # fmt: skip
     path = tmp_path / "root.pem"
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     (tmp_path / "root.der").write_bytes(certificate.public_bytes(serialization.Encoding.DER))
     (tmp_path / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
     )
     return path
 
@@ -71,7 +75,10 @@ def test_what_each_mode_checks(make, root, mode, with_root, verify, names, optio
     assert plan.context.check_hostname is names
     assert (plan.optional, plan.only_if_required) == (optional, plain_first)
     if verify and with_root:
-        assert [dict(part[0] for part in one["subject"])["commonName"] for one in plan.context.get_ca_certs()] == ["test root"]
+        assert [
+            dict(part[0] for part in one["subject"])["commonName"]
+            for one in plan.context.get_ca_certs()
+        ] == ["test root"]
 
 
 def test_disable_has_no_context(make, root):

@@ -249,9 +249,7 @@ class TestDistributions:
 
     def test_prices_end_as_prices_do(self, tables):
         endings = {row["price"] % 1 for row in tables["products"]}
-        assert endings <= {
-            Decimal(cents) / 100 for cents in (0, 49, 90, 95, 99)
-        }
+        assert endings <= {Decimal(cents) / 100 for cents in (0, 49, 90, 95, 99)}
 
 
 class TestPeople:

@@ -1,0 +1,101 @@
+"""Clusters of every PostgreSQL at hand, and a way to talk to one instance."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aurora_sql.drivers import ConnectOptions, connect
+from aurora_sql.local import LocalCluster
+from aurora_sql.types import Engine
+
+POSTGRESQL_15 = Path("/usr/lib/postgresql/15/bin")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(None, id="default"),
+        pytest.param(
+            POSTGRESQL_15,
+            id="15",
+            marks=pytest.mark.skipif(
+                not (POSTGRESQL_15 / "initdb").exists(), reason=f"no PostgreSQL in {POSTGRESQL_15}"
+            ),
+        ),
+    ],
+)
+def cluster(request):
+    with LocalCluster(readers=2, bin_dir=request.param) as running:
+        yield running
+
+
+class Client:
+    """Opens sessions with the library's own driver."""
+
+    async def _password(self):
+        return self.cluster.password
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+
+    @contextlib.asynccontextmanager
+    async def at(self, address, *, database=None, user=None):
+        connection = await connect(
+            Engine.POSTGRESQL,
+            ConnectOptions(
+                host=address[0],
+                port=address[1],
+                database=database or self.cluster.database,
+                user=user or self.cluster.username,
+                password=self._password,
+                connect_timeout=10,
+            ),
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def rows(self, address, sql, **options):
+        async with self.at(address, **options) as connection:
+            return await (await connection.prepare(sql)).fetch(())
+
+    async def value(self, address, sql, **options):
+        return (await self.rows(address, sql, **options))[0][0]
+
+
+@pytest.fixture
+def client_of():
+    return Client
+
+
+@pytest.fixture
+def client(cluster):
+    return Client(cluster)
+
+
+@pytest.fixture
+def environment():
+    """The variables with which another Python finds what this one finds."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AURORA_", "PYTEST_"))}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def left_behind(places):
+    """Processes and folders of these run folders that still exist."""
+    listing = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True
+    )
+    lines = [line for line in listing.stdout.splitlines() if any(place in line for place in places)]
+    return lines + [place for place in places if Path(place).exists()]
+
+
+@pytest.fixture
+def nothing_left():
+    return left_behind

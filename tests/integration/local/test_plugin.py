@@ -1,0 +1,94 @@
+"""The pytest plugin, in a pytest run of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+
+SUITE = """
+import asyncio, sys
+import pytest
+
+seen = []
+
+@pytest.fixture(scope="session")
+def aurora_template(aurora_cluster):
+    asyncio.run(aurora_cluster.create_database("mine"))
+    return "mine"
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_sync(aurora_settings, aurora_database, aurora_cluster, n):
+    assert aurora_settings.database == aurora_database
+    assert aurora_database not in seen
+    seen.append(aurora_database)
+    assert len(aurora_cluster.instances) == READERS + 1
+
+async def test_async(aurora_settings, aurora_cluster):
+    from aurora_sql.drivers import ConnectOptions, connect
+    from aurora_sql.types import Engine
+    async def password():
+        return aurora_settings.password.get_secret_value()
+    host, port = aurora_settings.write_endpoint.split(":")
+    for database, found in ((aurora_settings.database, True), (seen[0], False)):
+        options = ConnectOptions(host=host, port=int(port), database=database,
+                                 user=aurora_settings.username, password=password)
+        try:
+            connection = await connect(Engine.POSTGRESQL, options)
+        except Exception:
+            assert not found
+        else:
+            assert found
+            await connection.close()
+    await aurora_cluster.wait_replayed()
+"""
+
+
+@pytest.fixture
+def run_pytest(tmp_path, environment):
+    installed = any(
+        entry.value == "aurora_sql.testing.plugin" for entry in entry_points(group="pytest11")
+    )
+    plugin = [] if installed else ["-p", "aurora_sql.testing.plugin"]
+
+    def run(source, *options, ini=""):
+        (tmp_path / "test_it.py").write_text(source)
+        (tmp_path / "pytest.ini").write_text(f"[pytest]\nasyncio_mode = auto\n{ini}")
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", *plugin, *options],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+
+    return run
+
+
+def test_each_test_gets_a_fresh_database(run_pytest):
+    done = run_pytest(SUITE.replace("READERS", "1"), "--aurora-readers=1")
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_ini_file_and_errors_in_it(run_pytest):
+    done = run_pytest(SUITE.replace("READERS", "0"), "-k", "sync and 1", ini="aurora_readers = 0\n")
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    done = run_pytest(SUITE, "-k", "sync and 1", ini="aurora_readers = many\n")
+    assert "aurora_readers = 'many'" in done.stdout
+    done = run_pytest(SUITE, "-k", "sync and 1", "--aurora-bin-dir=/nowhere")
+    assert "/nowhere has no program" in done.stdout
+
+
+def test_loading_it_costs_nothing(run_pytest):
+    done = run_pytest(
+        "import sys\n"
+        "def test_it():\n"
+        "    for name in ('pydantic', 'asyncpg', 'aurora_sql.local', 'aurora_sql.settings'):\n"
+        "        assert name not in sys.modules\n",
+        "-p",
+        "no:asyncio",
+    )
+    assert "1 passed" in done.stdout, done.stdout
