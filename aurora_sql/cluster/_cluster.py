@@ -15,10 +15,14 @@ from aurora_sql.settings import format_address
 from aurora_sql.types import Instance, PoolStats, Role, Topology
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from aurora_sql.deadlines import Sweeper
     from aurora_sql.drivers import DriverConnection
     from aurora_sql.settings import AuroraSettings
     from aurora_sql.statements import Statement
+
+    Connect = Callable[[], Awaitable[DriverConnection]]
 
 
 class Cluster:
@@ -52,11 +56,17 @@ class Cluster:
             if found.id != writer.id
         }
         self.topology = Topology(writer, tuple(readers.values()))
-        self.writer_pool = self._pool(writer, sweeper)
-        self.reader_pools = tuple(self._pool(one, sweeper) for one in self.topology.readers)
+        self._connect_writer = self._connector(writer)
+        self.writer_pool = self._pool(writer, self._connect_writer, sweeper)
+        self.reader_pools = tuple(
+            self._pool(one, self._connector(one), sweeper) for one in self.topology.readers
+        )
         self._select = selector(settings.reader_selection)
 
-    def _pool(self, instance: Instance, sweeper: Sweeper) -> Pool:
+    def _pool(self, instance: Instance, connect: Connect, sweeper: Sweeper) -> Pool:
+        return Pool(connect, self._options, name=instance.id, sweeper=sweeper)
+
+    def _connector(self, instance: Instance) -> Connect:
         values = self._settings.connection_values(instance.host, instance.port)
 
         async def password() -> str | None:
@@ -75,12 +85,7 @@ class Cluster:
             command_timeout=values.command_timeout,
             application_name=values.application_name,
         )
-        return Pool(
-            partial(self._connect, instance, options),
-            self._options,
-            name=instance.id,
-            sweeper=sweeper,
-        )
+        return partial(self._connect, instance, options)
 
     async def _connect(self, instance: Instance, options: ConnectOptions) -> DriverConnection:
         connection = await connect(self._settings.engine, options, row_base=Row)
@@ -93,13 +98,18 @@ class Cluster:
         return connection
 
     async def open(self) -> None:
-        """Start all pools and wait until the writer answers.
+        """Make sure that the writer answers, and start all pools.
+
+        The first connection is made past the pool, which would go on trying until its timeout:
+        whoever starts a service wants to know at once that an address or a password is wrong.
 
         Readers that do not answer yet are no reason to fail: the writer takes their reads.
 
         Raises:
             AuroraError: No connection to the writer can be made.
         """
+        connection = await self._connect_writer()
+        await connection.close()
         for pool in (self.writer_pool, *self.reader_pools):
             await pool.open()
         self.writer_pool.release(await self.writer_pool.acquire())

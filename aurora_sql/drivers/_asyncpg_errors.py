@@ -315,7 +315,9 @@ def _tls_reason(exc: Exception) -> str:
             "authority in ssl_root_cert, and connect by the name that the certificate carries"
         )
     if isinstance(exc, ssl.SSLError):
-        return f"TLS failed ({exc.reason or exc}): check the server's TLS settings"
+        # OpenSSL's short reason, where the error came from OpenSSL.
+        reason = getattr(exc, "reason", None) or exc
+        return f"TLS failed ({reason}): check the server's TLS settings"
     return (
         f"the server does not take TLS connections ({exc}): turn ssl on at the server, or choose "
         "another ssl_mode"

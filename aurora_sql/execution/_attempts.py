@@ -127,15 +127,16 @@ class Attempts:
         self._waits: Iterator[float] | None = None
         self.count = 1
 
-    async def again(self, error: BaseException, limit: float) -> None:
+    async def again(self, error: BaseException, access: Access, limit: float) -> None:
         """Wait until the statement may run again, or raise ``error``.
 
         Args:
             error: What the attempt failed with.
+            access: Whether the statement may change anything.
             limit: The call's deadline, as loop time. A wait never goes past it.
         """
         statement, context = self._statement, self._context
-        decision = verdict(error, access=statement.access, in_transaction=False)
+        decision = verdict(error, access=access, in_transaction=False)
         if decision is not Verdict.RETRY or not isinstance(error, AuroraError):
             raise error
         if statement.retry == "never" or not context.retry_enabled:
@@ -152,10 +153,10 @@ class Attempts:
             await asyncio.sleep(wait)
 
 
-def soften(error: BaseException, statement: Statement, *, in_transaction: bool) -> None:
+def soften(error: BaseException, access: Access, *, in_transaction: bool) -> None:
     """Correct what a driver cannot know: a read, or a part of a transaction, was not applied."""
     if isinstance(error, (ConnectionLost, QueryCancelled)) and (
-        in_transaction or statement.access is Access.READ
+        in_transaction or access is Access.READ
     ):
         error.retry_safe = True
         error.outcome_unknown = False

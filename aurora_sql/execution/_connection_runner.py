@@ -164,7 +164,7 @@ class ConnectionRunner:
                 if isinstance(error, StatementStale):
                     forget(pooled, variant, entry)
             failure = name_parameter(failure, statement, variant)
-            soften(failure, statement, in_transaction=True)
+            soften(failure, statement.access, in_transaction=True)
             explain(self._context, failure, statement, variant, args)
             if failure is error:
                 raise

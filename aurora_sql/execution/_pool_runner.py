@@ -113,7 +113,9 @@ class PoolRunner:
                 trace.attempts += 1
             if attempts is None:
                 attempts = Attempts(self._context, statement)
-            await attempts.again(failure, limit)
+            await attempts.again(
+                failure, statement.access if entry is None else entry.access, limit
+            )
             now = self._time()
 
     async def _run_observed(self, statement: Statement, params: dict[str, Any]) -> Any:
@@ -163,7 +165,8 @@ class PoolRunner:
         args: Sequence[Any],
     ) -> BaseException:
         """Close the books of a failed attempt; return what the caller would be told."""
-        write_sent = entry is not None and statement.access is Access.WRITE
+        access = statement.access if entry is None else entry.access
+        write_sent = entry is not None and access is Access.WRITE
         if task is not None:
             error = settle_wait(pooled, task, error, what=statement.where, write_sent=write_sent)
         if entry is not None:
@@ -172,7 +175,7 @@ class PoolRunner:
             if not entry.clean:
                 pooled.dirty = True
         error = name_parameter(error, statement, variant)
-        soften(error, statement, in_transaction=False)
+        soften(error, access, in_transaction=False)
         explain(self._context, error, statement, variant, args)
         return error
 

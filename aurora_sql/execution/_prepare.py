@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 from aurora_sql.execution._catalogue import Findings, inspect
 from aurora_sql.execution._results import LIMITS, ROWLESS, build_finish
+from aurora_sql.types import Access
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,18 +28,28 @@ class Entry:
         rowless: The answer is a command tag.
         finish: Turns rows into the result; None where the rows are the result.
         clean: Running it leaves the session as it was.
+        access: Whether it may change anything, as far as text and catalogue together tell.
         used: Ran since the last look for something to evict.
     """
 
-    __slots__ = ("clean", "execute", "fetch", "finish", "limit", "prepared", "rowless", "used")
+    __slots__ = (
+        "access",
+        "clean",
+        "execute",
+        "fetch",
+        "finish",
+        "limit",
+        "prepared",
+        "rowless",
+        "used",
+    )
 
     def __init__(
         self,
         prepared: PreparedStatement,
         statement: Statement,
         finish: Callable[[Any], Any] | None,
-        *,
-        clean: bool,
+        findings: Findings,
     ) -> None:
         self.prepared = prepared
         self.fetch = prepared.fetch
@@ -46,7 +57,9 @@ class Entry:
         self.limit = LIMITS.get(statement.cardinality, 0)
         self.rowless = statement.cardinality in ROWLESS
         self.finish = finish
-        self.clean = clean
+        self.clean = findings.clean
+        proven = statement.proven_write or statement.access_declared
+        self.access = statement.access if proven or findings.volatile else Access.READ
         self.used = True
 
 
@@ -100,7 +113,7 @@ class Preparer:
             if pooled.driver.is_settled and not pooled.driver.is_closed:
                 await prepared.close()
             raise
-        entry = Entry(prepared, statement, shape.finish, clean=shape.findings.clean)
+        entry = Entry(prepared, statement, shape.finish, shape.findings)
         entries[variant] = entry
         return entry
 

@@ -53,6 +53,8 @@ def build_finish(
             return _one(where, maker)
         case Cardinality.MAYBE:
             return _maybe(where, maker)
+        case Cardinality.EXEC:
+            return _nothing
         case Cardinality.SCALAR:
             return _scalar(where) if model is None else _maybe(where, maker)
         case _:
@@ -68,6 +70,10 @@ def _named_model(statement: Statement) -> type[Any]:
         raise StatementFileError(
             f"returns: {error.message}", path=statement.path, line=statement.line
         ) from error
+
+
+def _nothing(_: object) -> None:
+    """Turn the row count of a statement without a result into just that."""
 
 
 def _one(where: str, maker: Callable[[list[Any]], list[Any]] | None) -> Callable[[list[Any]], Any]:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 MIGRATION_TABLE: Final = "_yoyo_migration"
 _LOCK_TABLE: Final = "yoyo_lock"
-_POLL: Final = 0.2
+_ADVISORY_KEY: Final = 0x6175726F7261  # "aurora"
+_POLL: Final = 0.1
 
 _BY_CODE: Final[dict[str, type[errors.DatabaseError]]] = {
     "25006": errors.ReadOnlyInstance,
@@ -180,20 +181,44 @@ def require_writer(connection: psycopg.Connection[Any], settings: AuroraSettings
         )
 
 
+def wait_for_advisory_lock(connection: psycopg.Connection[Any], seconds: float) -> None:
+    """Take the lock that lives as long as the session does.
+
+    It is tried for again and again rather than waited on: a session that waits inside a
+    statement holds a snapshot, for which a CREATE INDEX CONCURRENTLY of the run that has the
+    lock would wait in turn, and the server cannot see that deadlock.
+
+    Raises:
+        LockTimeout: Another session holds it for longer.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        row = connection.execute(
+            f"SELECT pg_catalog.pg_try_advisory_lock({_ADVISORY_KEY})"
+        ).fetchone()
+        if row is not None and row[0]:
+            return
+        if time.monotonic() >= until:
+            raise errors.LockTimeout(
+                "Another migration run holds the lock: wait for it to end, then try again",
+                code="55P03",
+            )
+        time.sleep(_POLL)
+
+
 @contextlib.contextmanager
 def locked(settings: AuroraSettings, lock_timeout: float) -> Iterator[Callable[[], None]]:
-    """Hold yoyo's lock, so that one migration run works at a time.
+    """Hold the locks, so that one migration run works at a time.
 
-    yoyo inserts a row, commits it and deletes it at the end, and a run that is killed leaves it
-    behind. Here the same row is held inserted but not committed: others, plain yoyo included,
-    wait on it all the same, and it goes when the session goes. READ COMMITTED keeps no snapshot
-    between statements, so that CREATE INDEX CONCURRENTLY does not wait for this transaction.
+    Two locks: an advisory one, which goes when this session goes, and yoyo's row, which keeps
+    plain yoyo away. A run that is killed leaves the row behind; since its number is negative,
+    the next run, which has the advisory lock, knows that its owner is dead.
 
     Yields:
         A check that the lock is still held; it raises ConnectionLost if it is not.
 
     Raises:
-        LockTimeout: Another run holds it for longer than ``lock_timeout`` seconds.
+        LockTimeout: Another run holds one for longer than ``lock_timeout`` seconds.
         ReadOnlyInstance: This is no writer.
     """
     detailed = settings.shows_server_detail
@@ -208,27 +233,21 @@ def locked(settings: AuroraSettings, lock_timeout: float) -> Iterator[Callable[[
 
         try:
             require_writer(connection, settings)
+            wait_for_advisory_lock(connection, lock_timeout)
             _make_lock_table(connection)
-            _wait_for_lock(connection, lock_timeout)
+            _take_row(connection, lock_timeout)
         except psycopg.Error as exc:
             raise translate(exc, "The lock of the migrations", detailed=detailed) from exc
         try:
             yield check
         finally:
+            # Where the connection is gone, the next run removes the row.
             with contextlib.suppress(psycopg.Error):
-                connection.execute("ROLLBACK")
-
-
-def _wait_for_lock(connection: psycopg.Connection[Any], lock_timeout: float) -> None:
-    until = time.monotonic() + lock_timeout
-    while not _insert_lock_row(connection):
-        if time.monotonic() >= until:
-            raise errors.LockTimeout(_who(connection), code="55P03")
-        time.sleep(_POLL)
+                connection.execute(f"DELETE FROM {_LOCK_TABLE} WHERE pid = -pg_backend_pid()")
 
 
 def _make_lock_table(connection: psycopg.Connection[Any]) -> None:
-    # Two sessions that make it at once collide in the catalogue; the loser finds it there.
+    # Plain yoyo may make it at the same moment; the loser of that race finds it there.
     with contextlib.suppress(pg_errors.UniqueViolation, pg_errors.DuplicateTable):
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {_LOCK_TABLE} "
@@ -236,27 +255,22 @@ def _make_lock_table(connection: psycopg.Connection[Any]) -> None:
         )
 
 
-def _insert_lock_row(connection: psycopg.Connection[Any]) -> bool:
-    connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-    try:
-        connection.execute(
-            f"INSERT INTO {_LOCK_TABLE} (locked, ctime, pid) "
-            "VALUES (1, timezone('utc', clock_timestamp()), pg_backend_pid())"
+def _take_row(connection: psycopg.Connection[Any], lock_timeout: float) -> None:
+    until = time.monotonic() + lock_timeout
+    connection.execute(f"DELETE FROM {_LOCK_TABLE} WHERE pid < 0")
+    while True:
+        taken = connection.execute(
+            f"INSERT INTO {_LOCK_TABLE} (locked, ctime, pid) VALUES "
+            "(1, timezone('utc', clock_timestamp()), -pg_backend_pid()) ON CONFLICT DO NOTHING"
         )
-    except (pg_errors.UniqueViolation, pg_errors.LockNotAvailable):
-        connection.execute("ROLLBACK")
-        return False
-    except psycopg.Error:
-        connection.execute("ROLLBACK")
-        raise
-    return True
-
-
-def _who(connection: psycopg.Connection[Any]) -> str:
-    row = connection.execute(f"SELECT pid, ctime FROM {_LOCK_TABLE}").fetchone()
-    if row is None:
-        return "Another migration run holds the lock: wait for it to end, then try again"
-    return (
-        f"Process {row[0]} has locked the migrations since {row[1]} UTC: wait for it to end; if it "
-        f"is gone, DELETE FROM {_LOCK_TABLE} and try again"
-    )
+        if taken.rowcount:
+            return
+        if time.monotonic() >= until:
+            row = connection.execute(f"SELECT pid, ctime FROM {_LOCK_TABLE}").fetchone()
+            pid, since = row or ("?", "?")
+            raise errors.LockTimeout(
+                f"Process {pid} has locked the migrations since {since} UTC, by yoyo: wait for it "
+                f"to end; if it is gone, DELETE FROM {_LOCK_TABLE} and try again",
+                code="55P03",
+            )
+        time.sleep(_POLL)

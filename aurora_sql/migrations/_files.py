@@ -86,8 +86,11 @@ def read_folder(folder: str | Path) -> tuple[MigrationFile, ...]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ConfigurationError(f"There is no folder of migrations {folder}")
-    # yoyo takes a pattern, not a folder.
-    found = yoyo.read_migrations(glob.escape(str(folder)))
+    try:
+        # yoyo takes a pattern, not a folder.
+        found = yoyo.read_migrations(glob.escape(str(folder)))
+    except Exception as exc:  # yoyo's MigrationConflict, whose module has no types
+        raise ConfigurationError(f"Migrations of {folder}: {exc} is there twice") from exc
     known = set(found)
     for handle in (*found, *found.post_apply):
         _load(handle)

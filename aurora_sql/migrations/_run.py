@@ -15,7 +15,14 @@ from yoyo import internalmigrations
 
 from aurora_sql.errors import ConfigurationError, QueryCancelled
 
-from ._connection import MIGRATION_TABLE, Backend, locked, require_writer, translate
+from ._connection import (
+    MIGRATION_TABLE,
+    Backend,
+    locked,
+    require_writer,
+    translate,
+    wait_for_advisory_lock,
+)
 from ._files import MigrationFile, SqlFile, digest, read_folder, require_statements
 from ._types import AppliedMigration, MigrationState, MigrationStatus
 
@@ -132,9 +139,8 @@ class Runner:
             connection = backend.connection
             require_writer(connection, self.settings)
             with self._translated("ensure_created"), self.stop.watching(connection):
-                # Several test processes may come at once: the first works, the others find it
-                # done. The session lock ends with the connection.
-                connection.execute("SELECT pg_catalog.pg_advisory_lock(hashtext('aurora_sql'))")
+                # Several test processes may come at once: the first works, the others find it done.
+                wait_for_advisory_lock(connection, self.lock_timeout)
                 if _already_created(connection, self.settings, wanted):
                     return False
                 # A test database need not survive a crash of the machine.

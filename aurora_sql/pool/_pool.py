@@ -488,7 +488,7 @@ class Pool:
         """
         nearest = self._queue.expire(now, partial(self._timeout, now))
         for pooled in self._all:
-            if pooled.task is not None and pooled.state is _LEASED:
+            if pooled.task is not None:
                 nearest = min(nearest, pooled.enforce(pooled.task, now, self.options.cancel_grace))
         if self._upkeep_at <= now:
             self._upkeep_at = self._keep_house(now)

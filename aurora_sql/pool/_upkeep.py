@@ -42,16 +42,13 @@ async def clean(driver: DriverConnection, limit: float, *, reset: bool) -> bool:
     Args:
         driver: A connection that a caller gave back.
         limit: Seconds for all of it.
-        reset: A caller can have changed the session. A command that was cancelled half-way
-            always asks for a reset: nobody knows how far it came.
+        reset: A caller, or a command that was cancelled half-way, can have changed the session.
     """
     try:
         async with asyncio.timeout(limit):
-            if not driver.is_settled:
-                reset = True
-                if not await driver.settle():
-                    driver.abort()
-                    return False
+            if not driver.is_settled and not await driver.settle():
+                driver.abort()
+                return False
             if driver.in_transaction:
                 await driver.rollback()
             if reset:

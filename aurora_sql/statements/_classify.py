@@ -287,10 +287,11 @@ def _called(code: Sequence[Token], words: Sequence[str], cte_names: set[int]) ->
     called: set[str] = set()
     # After these a closing bracket may be followed by a call; elsewhere what follows is an alias.
     call_after_bracket = "distinct" in words or "operator" in words
-    for index in range(1, len(code)):
-        if code[index][1] != "(" or code[index][0] != PUNCTUATION:
-            continue
+    openings = [index for index, token in enumerate(code) if token[1] == "("]
+    for index in openings:
         at = index - 1
+        if at < 0:
+            continue
         kind, text, _ = code[at]
         if kind == WORD:
             name = words[at]

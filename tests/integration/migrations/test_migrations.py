@@ -190,11 +190,15 @@ async def test_the_lock_goes_with_a_session_that_is_killed(settings, folder, sql
         migrations.apply(settings, folder, progress=lambda one: one.id == IDS[-1] and reached.set())
     )
     assert await asyncio.to_thread(reached.wait, 20)
+    while not sql("SELECT FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"):
+        await asyncio.sleep(0.02)
     sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
     with pytest.raises(Exception, match=r"0004-slow"):
         await run
     (folder / "0004-slow.sql").write_text("SELECT 1;\n")
+    assert sql("SELECT count(*) FROM yoyo_lock") == [(1,)]
     assert [one.id for one in await migrations.apply(settings, folder)] == ["0004-slow"]
+    assert sql("SELECT count(*) FROM yoyo_lock") == [(0,)]
 
 
 async def test_nothing_more_runs_once_the_lock_is_lost(settings, folder, sql):
@@ -204,7 +208,7 @@ async def test_nothing_more_runs_once_the_lock_is_lost(settings, folder, sql):
             user=settings.username, password=settings.password.get_secret_value(),
         ) as admin:  # fmt: skip
             admin.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE relation = 'yoyo_lock'::regclass"
+                "SELECT pg_terminate_backend(-pid, 5000) FROM yoyo_lock"
             )
 
     with pytest.raises(Exception, match="The lock of the migrations was lost"):
@@ -220,7 +224,8 @@ async def test_a_cancelled_caller_leaves_nothing_running(settings, folder, sql):
         migrations.apply(settings, folder, progress=lambda one: one.id == IDS[-1] and reached.set())
     )
     assert await asyncio.to_thread(reached.wait, 20)
-    await asyncio.sleep(0.2)
+    while not sql("SELECT FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"):
+        await asyncio.sleep(0.02)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
@@ -232,7 +237,10 @@ async def test_a_cancelled_caller_leaves_nothing_running(settings, folder, sql):
 async def test_a_reader_is_refused(settings, folder, cluster):
     reader = cluster.instances[1]
     with pytest.raises(ReadOnlyInstance, match="check the write endpoint"):
-        await migrations.apply(settings.replace({"write_endpoint": f"{reader.host}:{reader.port}"}), folder)
+        await migrations.apply(
+            # The database of the cluster itself, which the reader has for sure.
+            cluster.settings().replace({"write_endpoint": f"{reader.host}:{reader.port}"}), folder
+        )
 
 
 async def test_status_and_script_change_nothing(settings, folder, sql):
@@ -327,7 +335,7 @@ async def test_rolling_back_needs_what_it_takes(settings, folder):
         ("0004-x.py", "import nonsense_that_is_not_there", "cannot be loaded: No module named"),
         ("0004-x.sql", "-- only a title\n", "has no statement yet"),
         ("0004-x.rollback.sql", "SELECT 1;", "rolls back a migration that is not there"),
-        ("0003-more.sql", "SELECT 1;", "0003-more"),
+        ("0003-more.sql", "SELECT 1;", "0003-more is there twice"),
         ("0000-x.sql", "-- depends: 0005-y\nSELECT 1;", "0005-y|Circular"),
     ],
 )

@@ -181,7 +181,7 @@ async def test_restock_refills_and_ships_once(db):
 
 
 async def test_the_same_shop_gives_the_same_tables(aurora_cluster, aurora_template):
-    """Two copies of one shop, on one connection and on many: row by row the same."""
+    """Two copies of one shop, on two connections and on many: row by row the same."""
 
     async def run(name, size):
         await aurora_cluster.create_database(name, template=aurora_template)

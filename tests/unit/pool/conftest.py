@@ -42,10 +42,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self):
         self._virtual = _VirtualSelector()
+        self.trouble = []
         super().__init__(self._virtual)
 
     def time(self):
         return self._virtual.now
+
+    def call_exception_handler(self, context):
+        """Nobody reads a log: what a callback raises, or a future never tells, fails the test."""
+        self.trouble.append(context)
+        super().call_exception_handler(context)
 
     def pass_time(self, seconds):
         """Move the clock with no task having a say."""
@@ -253,6 +259,7 @@ def check_books(pool, server):
     assert min(stats.idle, stats.in_use, stats.opening, stats.returning, stats.waiting) >= 0, pool
     assert stats.size <= stats.max_size, pool
     assert stats.opening <= 1, pool
+    assert stats.opening == server.connecting or pool._closing, pool
     states = Counter(pooled.state for pooled in pool._all)
     assert states[State.IDLE] == stats.idle == len(set(pool._idle)), pool
     assert states[State.LEASED] == stats.in_use, pool
@@ -309,6 +316,7 @@ class Lab:
         assert not pool._keeper.coming
         assert pool._opener.task is None
         assert pool.sweeper._timer is None
+        assert asyncio.get_running_loop().trouble == []
 
     async def ticks(self, number=20):
         """Let the loop run without the clock moving."""

@@ -169,3 +169,21 @@ async def test_a_failing_good_bye_closes_all_the_same(lab):
     await pool.close()
     lab.check_closed(pool)
     assert lab.server.drivers[0].aborts == 1
+
+
+async def test_upkeep_that_even_an_abort_does_not_end_is_cancelled(lab):
+    class Stuck(lab.FakeDriver):
+        __slots__ = ()
+
+        async def reset(self):
+            await asyncio.get_running_loop().create_future()
+
+    pool = lab.pool(reset_timeout=100.0)
+    await pool.open()
+    pooled = await pool.acquire()
+    pooled.driver.__class__ = Stuck
+    pooled.dirty = True
+    pool.release(pooled)
+    await lab.ticks()
+    await pool.close(1.0)
+    lab.check_closed(pool)

@@ -283,3 +283,27 @@ async def test_nobody_overtakes_a_caller_whose_connection_is_being_checked(lab):
         assert await second is long_held
         pool.release(fresh)
         pool.release(long_held)
+
+
+async def test_a_caller_cancelled_just_before_its_timeout(lab):
+    async with lab.open(max_size=1, acquire_timeout=2.0) as pool:
+        pooled = await pool.acquire()
+        task = asyncio.create_task(pool.acquire())
+        await lab.ticks()
+        task.cancel()
+        pool.sweep(asyncio.get_running_loop().time() + 2)  # its own task has not run yet
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (pool.stats().timeouts, pool.stats().waiting) == (0, 0)
+        pool.release(pooled)
+
+
+async def test_the_time_that_callers_waited_adds_up(lab):
+    async with lab.open(max_size=1) as pool:
+        pooled = await pool.acquire()
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            with pytest.raises(PoolTimeout):
+                await pool.acquire(loop.time() + 1.5)
+        assert pool.stats().wait_seconds == pytest.approx(3.0, abs=0.01)
+        pool.release(pooled)

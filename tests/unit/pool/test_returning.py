@@ -231,3 +231,39 @@ async def test_prepared_statements_stay_with_the_connection(lab):
         pooled = await pool.acquire()
         assert pooled.prepared == {"a": "statement"}
         pool.release(pooled)
+
+
+async def test_a_command_still_on_its_way_is_not_counted_on(lab):
+    """Settling may take as long as the statement: the next caller gets a new connection at once."""
+    lab.server.hold("settle")
+    async with lab.open(max_size=2) as pool:
+        pooled = await pool.acquire()
+        pooled.driver.settled = False
+        pool.release(pooled)
+        start = asyncio.get_running_loop().time()
+        other = await pool.acquire()
+        assert asyncio.get_running_loop().time() == start
+        assert other is not pooled
+        pool.release(other)
+
+
+async def test_upkeep_cancelled_before_it_began_leaks_nothing(lab):
+    """As asyncio.run() cancels every task when the main one ends."""
+    async with lab.open() as pool:
+        pooled = await pool.acquire()
+        pooled.dirty = True
+        pool.release(pooled)
+        (task,) = pool._keeper.tasks
+        task.cancel()
+        await lab.ticks()
+        assert pooled.driver.aborts == 1
+        assert pool.stats().size == 0
+
+
+async def test_no_timer_is_left_after_a_reset(lab):
+    async with lab.open() as pool:
+        pooled = await pool.acquire()
+        pooled.dirty = True
+        pool.release(pooled)
+        await asyncio.sleep(1)
+        assert pool.stats().idle == 1

@@ -38,6 +38,7 @@ SELECT id, balance FROM accounts WHERE id = :id FOR UPDATE;
 SELECT id, balance FROM accounts WHERE id = :id FOR UPDATE NOWAIT;
 
 -- name: slow :scalar
+-- access: read
 SELECT count(*) FROM pg_sleep(:seconds);
 
 -- name: slow_write :affected
@@ -46,6 +47,7 @@ UPDATE accounts SET balance = balance + 1 FROM waited WHERE id = :id;
 
 -- name: brief :scalar
 -- timeout: 100ms
+-- access: read
 SELECT count(*) FROM pg_sleep(:seconds);
 
 -- name: series :many
