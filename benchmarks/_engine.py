@@ -188,7 +188,7 @@ class _OpenRun:
         """Hand over each arrival when it is due."""
         now, sleep = self.clock.now, self.clock.sleep
         for start in starts:
-            due = max(self.begin + start, self.clock.now())
+            due = self.begin + start
             gap = due - now()
             while gap > 0:
                 far = gap > _TIMER_RESOLUTION

@@ -138,13 +138,20 @@ def _copy(folder: Path, user: ServerUser, scratch: Path, source: str) -> Path:
             f"{folder / 'postgres'}; make it readable for that user, or choose another by bin_dir "
             f"or {VARIABLE}"
         )
-    target = scratch / "postgresql"
+    prefix = folder.parent
+    package = prefix.parent
+    programs = scratch / "programs"
+    target = programs / package.name / prefix.name
     for part in parts:
         shutil.copytree(part, target / part.name, symlinks=True)
+    # A wheel keeps the libraries that it brought along beside its package.
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, programs / libraries.name, symlinks=True)
     (target / "bin").mkdir()
     for name in _PROGRAMS:
         shutil.copy2(folder / name, target / "bin" / name)
-    for place in (target, *target.rglob("*")):
+    for place in (programs, *programs.rglob("*")):
         user.own(place)
     return target / "bin"
 

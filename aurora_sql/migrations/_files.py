@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import re
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-_SUFFIXES: Final = (".sql", ".py")
 _LONGEST_SLUG: Final = 60
+# yoyo resolves dependencies through a dictionary of the whole process: two threads that read at
+# once would get each other's migrations.
+_READING: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +85,15 @@ def read_folder(folder: str | Path) -> tuple[MigrationFile, ...]:
         ConfigurationError: The folder is missing, a file cannot be read, or the dependencies do
             not fit together.
     """
-    yoyo = yoyo_migrations()
     folder = Path(folder)
     if not folder.is_dir():
         raise ConfigurationError(f"There is no folder of migrations {folder}")
+    with _READING:
+        return _read_folder(folder)
+
+
+def _read_folder(folder: Path) -> tuple[MigrationFile, ...]:
+    yoyo = yoyo_migrations()
     try:
         # yoyo takes a pattern, not a folder.
         found = yoyo.read_migrations(glob.escape(str(folder)))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _FIRST_NAMES_TEXT = """
     Ada Adam Agnes Aisha Alan Albert Alice Alina Amara Amir Ana Andrea Anna Anton Arjun Astrid
-    Beatrice Ben Björn Boris Bruno Camille Carla Carlos Chiara Chloé Clara Claude Connor Daniel
+    Beatrice Ben Björn Boris Bruno Camille Carla Carlos Chiara Chloé Clara Colette Connor Daniel
     Daria David Diego Dmitri Dora Edgar Edith Elena Eli Elif Ella Emil Emma Enzo Erik Esther Eva
     Fatima Felix Fiona Florian Frank Frida Gabriel Georg Giulia Grace Greta Hana Hannah Harald
     Hassan Hedy Helena Henry Hugo Ida Igor Ines Ingrid Irene Isaac Isabel Ivan Jakob Jana Jasper

@@ -207,3 +207,17 @@ async def test_copy_in_loses_its_server_while_the_socket_is_full(opened, other, 
         await asyncio.wait_for(task, 10)
     assert caught.value.outcome_unknown
     assert task.cancelling() == 0
+
+
+async def test_execute_many_cancelled_on_its_way_is_rolled_back_and_over(
+    connection, victims, value
+):
+    statement = await connection.prepare("INSERT INTO victims VALUES ($1, $2)")
+    task = asyncio.ensure_future(statement.execute_many((n, "x" * 1000) for n in range(1_000_000)))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not connection.is_settled
+    assert await connection.settle(5)
+    assert await value(connection, "SELECT count(*) FROM victims") == 0

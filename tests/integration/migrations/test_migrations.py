@@ -37,7 +37,9 @@ async def test_apply_and_roll_back_everything(settings, folder, sql):
     assert seen == list(done)
     assert all(one.seconds > 0 for one in done)
     assert sql("SELECT * FROM users ORDER BY id") == [(1, "100%s :x $$"), (2, "python")]
-    assert sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'users_name'::regclass") == [(True,)]
+    assert sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'users_name'::regclass") == [
+        (True,)
+    ]
     known = await migrations.status(settings, folder)
     assert states(known) == [(one, "applied") for one in IDS]
     assert all(abs(datetime.now(UTC) - one.applied_at) < timedelta(minutes=1) for one in known)
@@ -48,7 +50,10 @@ async def test_apply_and_roll_back_everything(settings, folder, sql):
     assert [one.id for one in await migrations.rollback(settings, folder, ids)] == ids
     assert sql("SELECT to_regclass('users')") == [(None,)]
     assert states(await migrations.status(settings, folder)) == [(one, "pending") for one in IDS]
-    assert sql("SELECT operation, count(*) FROM _yoyo_log GROUP BY 1 ORDER BY 1") == [("apply", 3), ("rollback", 3)]
+    assert sql("SELECT operation, count(*) FROM _yoyo_log GROUP BY 1 ORDER BY 1") == [
+        ("apply", 3),
+        ("rollback", 3),
+    ]
 
 
 async def test_yoyo_itself_reads_and_writes_the_same_books(settings, folder, sql):
@@ -59,7 +64,9 @@ async def test_yoyo_itself_reads_and_writes_the_same_books(settings, folder, sql
     await migrations.apply(settings, folder, to="0001")
     host, port = settings.writer_address()
     password = quote(settings.password.get_secret_value())
-    backend = yoyo.get_backend(f"postgresql+psycopg://{settings.username}:{password}@{host}:{port}/{settings.database}")
+    backend = yoyo.get_backend(
+        f"postgresql+psycopg://{settings.username}:{password}@{host}:{port}/{settings.database}"
+    )
     with backend:
         found = yoyo.read_migrations(str(folder))
         assert [one.id for one in backend.to_apply(found)] == IDS[1:]
@@ -78,8 +85,13 @@ async def test_to_stops_after_that_one(settings, folder):
 
 
 async def test_a_failing_migration_leaves_nothing_and_names_its_line(settings, folder, sql):
-    (folder / "0004-bad.sql").write_text("CREATE TABLE half (id int);\n\nINSERT INTO half\nSELECT nope\nFROM users;\n")
-    with pytest.raises(ProgrammingError, match=r'0004-bad failed at .*0004-bad\.sql:4 \(nothing of it was applied\): column "nope"'):
+    (folder / "0004-bad.sql").write_text(
+        "CREATE TABLE half (id int);\n\nINSERT INTO half\nSELECT nope\nFROM users;\n"
+    )
+    with pytest.raises(
+        ProgrammingError,
+        match=r'0004-bad failed at .*0004-bad\.sql:4 \(nothing of it was applied\): column "nope"',
+    ):
         await migrations.apply(settings, folder)
     assert sql("SELECT to_regclass('half')") == [(None,)]
     assert states(await migrations.status(settings, folder))[-1] == ("0004-bad", "pending")
@@ -88,7 +100,9 @@ async def test_a_failing_migration_leaves_nothing_and_names_its_line(settings, f
 
 
 async def test_a_failing_one_without_a_transaction_says_what_stays(settings, folder, sql):
-    (folder / "0004-bad.sql").write_text("-- transactional: false\nCREATE TABLE half (id int);\nSELECT nope;\n")
+    (folder / "0004-bad.sql").write_text(
+        "-- transactional: false\nCREATE TABLE half (id int);\nSELECT nope;\n"
+    )
     with pytest.raises(ProgrammingError, match="the 1 statements before it were applied and stay"):
         await migrations.apply(settings, folder)
     assert sql("SELECT to_regclass('half') IS NULL") == [(False,)]
@@ -142,7 +156,9 @@ async def test_rows_that_a_migration_selects_go_nowhere(settings, folder, capsys
 
 
 async def test_post_apply_runs_after_each_apply_and_is_never_noted(settings, folder, sql):
-    (folder / "post-apply.sql").write_text("INSERT INTO users VALUES ((SELECT max(id) + 1 FROM users), 'post');\n")
+    (folder / "post-apply.sql").write_text(
+        "INSERT INTO users VALUES ((SELECT max(id) + 100 FROM users), 'post');\n"
+    )
     await migrations.apply(settings, folder, to="0001")
     await migrations.apply(settings, folder)
     await migrations.apply(settings, folder)
@@ -165,7 +181,12 @@ async def test_the_lock_is_held_while_a_migration_runs(settings, folder, sql):
     sql("SELECT pg_advisory_lock(42)")
     reached = threading.Event()
     run = asyncio.create_task(
-        migrations.apply(settings, folder, lock_timeout=20, progress=lambda one: one.id == IDS[-1] and reached.set())
+        migrations.apply(
+            settings,
+            folder,
+            lock_timeout=20,
+            progress=lambda one: one.id == IDS[-1] and reached.set(),
+        )
     )
     assert await asyncio.to_thread(reached.wait, 20)
     with pytest.raises(LockTimeout, match="wait for it to end"):
@@ -190,9 +211,13 @@ async def test_the_lock_goes_with_a_session_that_is_killed(settings, folder, sql
         migrations.apply(settings, folder, progress=lambda one: one.id == IDS[-1] and reached.set())
     )
     assert await asyncio.to_thread(reached.wait, 20)
-    while not sql("SELECT FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"):
+    while not sql(
+        "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"
+    ):
         await asyncio.sleep(0.02)
-    sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+    sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
     with pytest.raises(Exception, match=r"0004-slow"):
         await run
     (folder / "0004-slow.sql").write_text("SELECT 1;\n")
@@ -207,9 +232,7 @@ async def test_nothing_more_runs_once_the_lock_is_lost(settings, folder, sql):
             host=settings.writer_address()[0], port=settings.writer_address()[1], dbname=settings.database,
             user=settings.username, password=settings.password.get_secret_value(),
         ) as admin:  # fmt: skip
-            admin.execute(
-                "SELECT pg_terminate_backend(-pid, 5000) FROM yoyo_lock"
-            )
+            admin.execute("SELECT pg_terminate_backend(-pid, 5000) FROM yoyo_lock")
 
     with pytest.raises(Exception, match="The lock of the migrations was lost"):
         await migrations.apply(settings, folder, progress=kill)
@@ -224,13 +247,17 @@ async def test_a_cancelled_caller_leaves_nothing_running(settings, folder, sql):
         migrations.apply(settings, folder, progress=lambda one: one.id == IDS[-1] and reached.set())
     )
     assert await asyncio.to_thread(reached.wait, 20)
-    while not sql("SELECT FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"):
+    while not sql(
+        "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"
+    ):
         await asyncio.sleep(0.02)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
     assert sql("SELECT to_regclass('half')") == [(None,)]
-    assert sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()") == [(0,)]
+    assert sql(
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()"
+    ) == [(0,)]
     assert not [one for one in threading.enumerate() if "yoyo" in one.name]
 
 
@@ -239,7 +266,8 @@ async def test_a_reader_is_refused(settings, folder, cluster):
     with pytest.raises(ReadOnlyInstance, match="check the write endpoint"):
         await migrations.apply(
             # The database of the cluster itself, which the reader has for sure.
-            cluster.settings().replace({"write_endpoint": f"{reader.host}:{reader.port}"}), folder
+            cluster.settings().replace({"write_endpoint": f"{reader.host}:{reader.port}"}),
+            folder,
         )
 
 
@@ -272,7 +300,11 @@ async def test_a_script_does_what_apply_does(settings, folder, sql, cluster):
 
 async def test_a_script_for_an_empty_database_needs_none(folder):
     text = await migrations.script(None, folder, to="0003")
-    assert text.index("CREATE TABLE users") < text.index("users_name") < text.index("A migration in Python")
+    assert (
+        text.index("CREATE TABLE users")
+        < text.index("users_name")
+        < text.index("A migration in Python")
+    )
     assert "python'" not in text
 
 
@@ -315,14 +347,19 @@ async def test_rolling_back_needs_what_it_takes(settings, folder):
     with pytest.raises(ConfigurationError, match="no longer the newest"):
         await migrations.rollback(settings, folder, ["0002-index"])
     (folder / "0001-users.rollback.sql").write_text("-- nothing\n")
-    with pytest.raises(ConfigurationError, match=r"0001-users\.rollback\.sql is missing or has no statement"):
+    with pytest.raises(
+        ConfigurationError, match=r"0001-users\.rollback\.sql is missing or has no statement"
+    ):
         await migrations.rollback(settings, folder, ["0001-users"])
     (folder / "0001-users.sql").rename(folder / "0001-people.sql")
     (folder / "0001-users.rollback.sql").rename(folder / "0001-people.rollback.sql")
     (folder / "0002-index.sql").unlink()
     (folder / "0002-index.rollback.sql").unlink()
     (folder / "0003-more.py").unlink()
-    assert states(await migrations.status(settings, folder)) == [("0001-people", "pending"), ("0001-users", "missing")]
+    assert states(await migrations.status(settings, folder)) == [
+        ("0001-people", "pending"),
+        ("0001-users", "missing"),
+    ]
     with pytest.raises(ConfigurationError, match="have no file any more: 0001-users"):
         await migrations.latest(settings, folder)
 
@@ -330,7 +367,11 @@ async def test_rolling_back_needs_what_it_takes(settings, folder):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("0004-x.sql", "-- depends: nowhere\nSELECT 1;", r"0004-x\.sql cannot be loaded: Could not resolve"),
+        (
+            "0004-x.sql",
+            "-- depends: nowhere\nSELECT 1;",
+            r"0004-x\.sql cannot be loaded: Could not resolve",
+        ),
         ("0004-x.sql", "-- transactional: perhaps\nSELECT 1;", "must be true or false"),
         ("0004-x.py", "import nonsense_that_is_not_there", "cannot be loaded: No module named"),
         ("0004-x.sql", "-- only a title\n", "has no statement yet"),
@@ -361,7 +402,9 @@ def test_new_files_sort_by_age_and_depend_on_the_newest(tmp_path):
     now = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
     first, undo = migrations.new(tmp_path / "m", "First thing", now=now)
     second, _ = migrations.new(tmp_path / "m", "Another: ä thing!", now=now)
-    (third,) = migrations.new(tmp_path / "m", 'In "Python"', python=True, now=now + timedelta(days=1))
+    (third,) = migrations.new(
+        tmp_path / "m", 'In "Python"', python=True, now=now + timedelta(days=1)
+    )
     assert [one.name for one in (first, undo, second, third)] == [
         "20260301_120000-first-thing.sql", "20260301_120000-first-thing.rollback.sql",
         "20260301_120001-another-thing.sql", "20260302_120000-in-python.py",
@@ -389,12 +432,20 @@ async def test_the_password_is_in_no_error_and_no_log(settings, folder, caplog, 
 
     before = set(base.DatabaseBackend._transactional_ddl_cache)
     caplog.set_level(logging.DEBUG)
-    changes = {"password": {"password": "geheim-7f1-wrong"}, "port": {"write_endpoint": "127.0.0.1:1"}, "sql": {}}[broken]
+    changes = {
+        "password": {"password": "geheim-7f1-wrong"},
+        "port": {"write_endpoint": "127.0.0.1:1"},
+        "sql": {},
+    }[broken]
     (folder / "0004-bad.sql").write_text("SELECT nope;\n")
-    kind = {"password": AuthenticationFailed, "port": ConnectionFailed, "sql": ProgrammingError}[broken]
+    kind = {"password": AuthenticationFailed, "port": ConnectionFailed, "sql": ProgrammingError}[
+        broken
+    ]
     with pytest.raises(kind) as caught:
         await migrations.apply(settings.replace(changes), folder)
-    text = "".join(traceback.format_exception(caught.value)) + caplog.text + repr(vars(caught.value))
+    text = (
+        "".join(traceback.format_exception(caught.value)) + caplog.text + repr(vars(caught.value))
+    )
     assert "geheim-7f1" not in text
     after = set(base.DatabaseBackend._transactional_ddl_cache)
     assert all(b"geheim-7f1" not in key for key in after - before)

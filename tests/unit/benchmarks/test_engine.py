@@ -66,6 +66,24 @@ def test_latency_counts_from_the_intended_start_also_when_the_dispatcher_is_late
     assert list(sample.open.lag) == [30 * MILLISECOND]
 
 
+def test_arrivals_during_a_blocked_event_loop_are_late_too(run, clock):
+    numbers = itertools.count()
+
+    async def blocks_once(value):
+        if next(numbers) == 0:
+            # As a caller that computes: nobody runs for half a second, the dispatcher included.
+            asyncio.get_running_loop().waiting.passed += 0.5
+
+    starts = schedule(100, 1.0, Arrivals.CONSTANT, 0)
+    sample = run(
+        open_loop([blocks_once], [itertools.repeat(None)], starts, queue_limit=1_000, clock=clock)
+    )
+    assert len(sample.latencies) == 100
+    late = [one for one in sample.latencies if one >= 5 * MILLISECOND]
+    assert len(late) == pytest.approx(50, abs=2)
+    assert max(late) == pytest.approx(500 * MILLISECOND, rel=0.01)
+
+
 def test_a_full_queue_turns_arrivals_away_and_the_rate_is_not_held(run, clock):
     starts = schedule(100, 1.0, Arrivals.CONSTANT, 0)
     sample = run(

@@ -94,7 +94,10 @@ def test_too_old_and_broken_ones_are_refused(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root drops to another user")
 def test_programs_that_the_servers_user_cannot_reach_are_copied(tmp_path):
     user = ServerUser.find()
-    hidden = tmp_path / "hidden"
+    hidden = tmp_path / "package" / "hidden"
+    libraries = tmp_path / "package.libs"
+    libraries.mkdir()
+    (libraries / "libx.so").touch()
     folder = make(hidden / "bin", "postgres (PostgreSQL) 16.4")
     for name in ("lib", "share"):
         (hidden / name).mkdir()
@@ -106,8 +109,9 @@ def test_programs_that_the_servers_user_cannot_reach_are_copied(tmp_path):
         if not place.stat().st_mode & 0o001:
             place.chmod(place.stat().st_mode | 0o001)
     found = _binaries.find(folder, user, scratch)
-    assert found.folder == scratch / "postgresql" / "bin"
-    assert (scratch / "postgresql" / "lib" / "file").read_text() == "lib"
+    assert found.folder == scratch / "programs" / "package" / "hidden" / "bin"
+    assert (scratch / "programs" / "package.libs" / "libx.so").exists()
+    assert (found.folder.parent / "lib" / "file").read_text() == "lib"
     subprocess.run(
         [found.folder / "postgres"],
         check=True,

@@ -18,7 +18,7 @@ from aurora_sql.errors import (
     TlsError,
     TooManyConnections,
 )
-from aurora_sql.pool import PoolOptions, _decide, _upkeep
+from aurora_sql.pool import Pooled, PoolOptions, State, _decide, _upkeep
 
 
 def test_the_public_names_exist():
@@ -140,3 +140,44 @@ def test_an_error_that_cannot_be_copied_is_used_as_it_is():
 
 def test_the_hint_names_a_caller_outside_the_library():
     assert "test_decisions.py" in _upkeep.caller_hint()
+
+
+def connection(lab, state=State.IDLE, *, used=100.0, expires=1000.0):
+    driver = lab.FakeDriver(lab.server, 0)
+    pooled = Pooled(driver, generation=0, now=used, expires_at=expires)
+    pooled.state = state
+    return pooled
+
+
+def look(connections, now, **options):
+    """Upkeep with a floor of one and 50 seconds of idling allowed."""
+    settings = PoolOptions(**{"min_size": 1, "idle_timeout": 50.0} | options)
+    idle = [pooled for pooled in connections if pooled.state is State.IDLE]
+    return _decide.upkeep(connections, idle, settings, now)
+
+
+def test_upkeep_closes_the_old_and_the_broken_even_at_the_floor(lab):
+    old, broken, fine = connection(lab, expires=109.0), connection(lab), connection(lab)
+    broken.driver.closed = True
+    assert look([old, broken, fine], 110.0, min_size=3) == ([old, broken], 1000.0)
+
+
+def test_upkeep_closes_what_idles_above_the_floor_the_longest_first(lab):
+    first, second, third = (connection(lab, used=used) for used in (100.0, 101.0, 130.0))
+    assert look([first, second, third], 149.0) == ([], 150.0)
+    assert look([first, second, third], 155.0) == ([first, second], 1000.0)
+    assert look([first, second, third], 155.0, min_size=2) == ([first], 1000.0)
+
+
+def test_upkeep_does_not_count_those_that_are_closing_already(lab):
+    closing, idle = connection(lab, State.CLOSING), connection(lab)
+    assert look([closing, idle], 155.0) == ([], 1000.0)
+
+
+def test_upkeep_looks_again_at_what_is_leased_but_not_all_the_time(lab):
+    leased = connection(lab, State.LEASED, expires=90.0)
+    assert look([leased], 100.0) == ([], 101.0)
+    assert look([leased, connection(lab)], 100.0, idle_timeout=0.5)[1] == 100.5
+    nearly = connection(lab, expires=100.001)
+    assert look([nearly], 100.0) == ([], 100.05)
+    assert look([], 100.0) == ([], math.inf)
