@@ -207,6 +207,7 @@ __all__ = [
     "ProgrammingError",
     "QueryCancelled",
     "ReadOnlyInstance",
+    "Repository",
     "ResultError",
     "RetryScheduled",
     "Role",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,8 +63,9 @@ async def check(context: Context, cluster: Cluster, timeout: float) -> Health:  
         cluster: The instances.
         timeout: Seconds for each instance; they are asked at the same time.
     """
+    limit = call_limit(context, timeout)
     found = await asyncio.gather(
-        *(_check(context, instance, pool, timeout) for instance, pool in cluster.pools().items())
+        *(_check(context, instance, pool, limit) for instance, pool in cluster.pools().items())
     )
     return Health(
         ok=all(one.ok for one in found),
@@ -75,10 +75,7 @@ async def check(context: Context, cluster: Cluster, timeout: float) -> Health:  
     )
 
 
-async def _check(
-    context: Context, instance: Instance, pool: Pool, timeout: float
-) -> InstanceHealth:
-    limit = min(call_limit(context, timeout), math.inf)
+async def _check(context: Context, instance: Instance, pool: Pool, limit: float) -> InstanceHealth:
     latency: float | None = None
     version: tuple[int, ...] = ()
     error: str | None = None

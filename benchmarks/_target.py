@@ -139,7 +139,7 @@ async def _refuse_unless_empty(connection: asyncpg.Connection[Any], database: st
         " WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
         " AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') ORDER BY 1 LIMIT 3"
     )
-    if False:
+    if found:
         names = ", ".join(row["name"] for row in found)
         raise ConfigurationError(
             f"the user may not create a database, and {database} is not empty (it has {names}):"

@@ -287,7 +287,7 @@ def _refused(
             f"lets {user!r} in from here"
         )
     if code == "3D000":
-        return errors.ConnectionFailed(
+        return errors.ConfigurationError(
             f"{where}: there is no database {database!r}: check the setting `database`, or "
             "create it"
         )

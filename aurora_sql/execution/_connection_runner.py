@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +144,7 @@ class ConnectionRunner:
         limit = min(limit, self._limit)
         pooled.deadline = limit
         pooled.task = task = self._current_task()
+        pooled.cancelling_before = task.cancelling()
         self._due(limit)
         entry: Entry | None = None
         try:
@@ -156,9 +156,7 @@ class ConnectionRunner:
             else:
                 rows = await entry.fetch(args, entry.limit)
         except BaseException as error:
-            failure: BaseException = error
-            if task is not None:
-                failure = settle_wait(pooled, task, error, what=statement.where, write_sent=False)
+            failure = settle_wait(pooled, task, error, what=statement.where, write_sent=False)
             if entry is not None:
                 pooled.dirty |= not entry.clean
                 if isinstance(error, StatementStale):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,10 +75,11 @@ class Context:
             observer(event)
 
 
-def _current_task(loop: asyncio.AbstractEventLoop) -> Callable[[], asyncio.Task[Any] | None]:
+def _current_task(loop: asyncio.AbstractEventLoop) -> Callable[[], asyncio.Task[Any]]:
+    # Whoever awaits the library does so in a task, so that there always is one.
     if sys.version_info >= (3, 12):
-        return asyncio.current_task  # in C from 3.12 on
+        return cast("Callable[[], asyncio.Task[Any]]", asyncio.current_task)  # in C from 3.12 on
     # Before, it is a Python function that costs a tenth of the library's share of a point read;
     # it looks the loop up in this dictionary.
     running: dict[Any, asyncio.Task[Any]] = asyncio.tasks._current_tasks  # type: ignore[attr-defined]  # noqa: SLF001
-    return partial(running.get, loop)
+    return partial(running.__getitem__, loop)

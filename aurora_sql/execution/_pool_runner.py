@@ -6,7 +6,6 @@ dictionary look-ups. What is rare (a first use, a failure, an observer) stands e
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from aurora_sql.instrumentation import StatementFinished
 from aurora_sql.types import Access
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from aurora_sql.execution._context import Context
@@ -67,7 +67,7 @@ class PoolRunner:
         # Chosen once: a call pays for observers only where there are any.
         self.run = self._run_observed if context.observers else self._run
 
-    async def _run(
+    async def _run(  # noqa: C901 - the hot path stands in one piece: each call would cost
         self, statement: Statement, params: dict[str, Any], trace: Trace | None = None
     ) -> Any:
         """Run a statement and return what its cardinality promises."""
@@ -85,6 +85,7 @@ class PoolRunner:
                 pooled = await self.acquire(pool, limit, statement.name)
             pooled.deadline = limit
             pooled.task = task = self._current_task()
+            pooled.cancelling_before = task.cancelling()
             self._due(limit)
             entry: Entry | None = None
             try:
@@ -158,7 +159,7 @@ class PoolRunner:
         self,
         error: BaseException,
         pooled: Pooled,
-        task: asyncio.Task[Any] | None,
+        task: asyncio.Task[Any],
         entry: Entry | None,
         statement: Statement,
         variant: Variant,
@@ -167,8 +168,7 @@ class PoolRunner:
         """Close the books of a failed attempt; return what the caller would be told."""
         access = statement.access if entry is None else entry.access
         write_sent = entry is not None and access is Access.WRITE
-        if task is not None:
-            error = settle_wait(pooled, task, error, what=statement.where, write_sent=write_sent)
+        error = settle_wait(pooled, task, error, what=statement.where, write_sent=write_sent)
         if entry is not None:
             if isinstance(error, StatementStale):
                 forget(pooled, variant, entry)
@@ -240,6 +240,6 @@ class PoolRunner:
                 except BaseException:
                     await roll_back(context, pooled)
                     raise
-                limit = call_limit(context, statement.timeout)
-                with Watch(context, pooled, limit, what=what, write_sent=not reading):
+                until = call_limit(context, statement.timeout)
+                with Watch(context, pooled, until, what=what, write_sent=not reading):
                     await driver.commit()

@@ -52,15 +52,15 @@ class Watch:
         self._limit = limit
         self._what = what
         self._write_sent = write_sent
-        self._task: asyncio.Task[object] | None = None
 
     def __enter__(self) -> None:
         if self._limit <= self._context.loop.time():
             raise deadline_exceeded(self._what, write_sent=False)
         pooled = self._pooled
-        self._task = asyncio.current_task()
+        self._task = task = self._context.current_task()
         pooled.deadline = self._limit
-        pooled.task = self._task
+        pooled.task = task
+        pooled.cancelling_before = task.cancelling()
         if self._limit < math.inf:
             self._context.sweeper.due(self._limit)
 
@@ -71,7 +71,7 @@ class Watch:
         traceback: TracebackType | None,
     ) -> None:
         pooled = self._pooled
-        if not pooled.timed_out or self._task is None:
+        if not pooled.timed_out:
             pooled.task = None
             return
         if pooled.deadline_fired(self._task) and isinstance(error, asyncio.CancelledError):

@@ -125,7 +125,7 @@ async def test_an_unknown_user(opened):
 
 
 async def test_an_unknown_database(opened):
-    with pytest.raises(errors.ConnectionFailed, match="no database 'nowhere'") as caught:
+    with pytest.raises(errors.ConfigurationError, match="no database 'nowhere'") as caught:
         await opened(database="nowhere")
     assert "setting `database`" in str(caught.value)
 

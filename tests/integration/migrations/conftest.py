@@ -1,5 +1,6 @@
 """One server for all tests of migrations, and an empty database for each."""
 
+import asyncio
 import itertools
 import os
 
@@ -48,6 +49,21 @@ def settings(cluster, numbers):
     ) as admin:  # fmt: skip
         admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
     return base.replace({"database": name})
+
+
+@pytest.fixture
+def sleeping(sql):
+    """Wait until somebody's pg_sleep runs."""
+    text = (
+        "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' "
+        "AND pid <> pg_backend_pid()"
+    )
+
+    async def wait():
+        while not sql(text):  # noqa: ASYNC110 - what is waited for is in another process
+            await asyncio.sleep(0.02)
+
+    return wait
 
 
 @pytest.fixture

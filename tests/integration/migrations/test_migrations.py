@@ -198,23 +198,20 @@ async def test_the_lock_is_held_while_a_migration_runs(settings, folder, sql):
 async def test_a_row_that_plain_yoyo_left_is_named(settings, folder, sql):
     await migrations.apply(settings, folder, to="0001")
     sql("INSERT INTO yoyo_lock VALUES (1, now(), 4711)")
-    with pytest.raises(LockTimeout, match="Process 4711 has locked .* DELETE FROM yoyo_lock"):
+    with pytest.raises(LockTimeout, match=r"Process 4711 has locked .* DELETE FROM yoyo_lock"):
         await migrations.apply(settings, folder, lock_timeout=0.3)
     sql("DELETE FROM yoyo_lock")
     assert len(await migrations.apply(settings, folder)) == 2
 
 
-async def test_the_lock_goes_with_a_session_that_is_killed(settings, folder, sql):
+async def test_the_lock_goes_with_a_session_that_is_killed(settings, folder, sql, sleeping):
     (folder / "0004-slow.sql").write_text("SELECT pg_sleep(60);\n")
     reached = threading.Event()
     run = asyncio.create_task(
         migrations.apply(settings, folder, progress=lambda one: one.id == IDS[-1] and reached.set())
     )
     assert await asyncio.to_thread(reached.wait, 20)
-    while not sql(
-        "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"
-    ):
-        await asyncio.sleep(0.02)
+    await sleeping()
     sql(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
@@ -240,17 +237,14 @@ async def test_nothing_more_runs_once_the_lock_is_lost(settings, folder, sql):
     assert states(await migrations.status(settings, folder))[1] == (IDS[1], "pending")
 
 
-async def test_a_cancelled_caller_leaves_nothing_running(settings, folder, sql):
+async def test_a_cancelled_caller_leaves_nothing_running(settings, folder, sql, sleeping):
     (folder / "0004-slow.sql").write_text("CREATE TABLE half (id int);\nSELECT pg_sleep(60);\n")
     reached = threading.Event()
     run = asyncio.create_task(
         migrations.apply(settings, folder, progress=lambda one: one.id == IDS[-1] and reached.set())
     )
     assert await asyncio.to_thread(reached.wait, 20)
-    while not sql(
-        "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"
-    ):
-        await asyncio.sleep(0.02)
+    await sleeping()
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
@@ -428,7 +422,7 @@ async def test_new_files_apply(settings, tmp_path, sql):
 
 @pytest.mark.parametrize("broken", ["password", "port", "sql"])
 async def test_the_password_is_in_no_error_and_no_log(settings, folder, caplog, broken):
-    import yoyo.backends.base as base
+    from yoyo.backends import base
 
     before = set(base.DatabaseBackend._transactional_ddl_cache)
     caplog.set_level(logging.DEBUG)

@@ -320,7 +320,7 @@ def own_tls(authority):
         folder = Path(data) / "certificates"
         folder.mkdir()
         folder.chmod(0o755)
-        owner = os.stat(f"/proc/{instance.pid}").st_uid
+        owner = Path(f"/proc/{instance.pid}").stat().st_uid
         write_certificates(authority, folder, instance.host, owner)
         yield TlsServer(settings, folder, Path(hba), Path(hba).read_text())
 

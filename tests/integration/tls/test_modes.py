@@ -78,7 +78,7 @@ async def test_the_name_is_checked_by_verify_full_alone(server, tls_version, rig
 @pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
 async def test_an_expired_certificate_is_refused(server, tls_version, right_root, mode):
     server.use("expired")
-    with pytest.raises(TlsError, match="not trusted.*expired"):
+    with pytest.raises(TlsError, match=r"not trusted.*expired"):
         await tls_version(server.with_mode(mode, right_root))
 
 
@@ -105,7 +105,7 @@ async def test_the_default_for_loopback_uses_tls_if_it_is_there(server, tls_vers
 
 
 async def test_a_missing_root_file_is_found_before_anything_is_sent(server, tls_version, tmp_path):
-    with pytest.raises(ConfigurationError, match="ssl_root_cert: .*No such file"):
+    with pytest.raises(ConfigurationError, match=r"ssl_root_cert: .*No such file"):
         await tls_version(server.with_mode("verify-full", str(tmp_path / "none.pem")))
 
 
