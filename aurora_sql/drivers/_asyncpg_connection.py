@@ -204,6 +204,8 @@ class AsyncpgConnection(DriverConnection):
         await self.execute(sql)
 
     async def commit(self) -> None:
+        if not self.is_settled and not await self.settle():
+            self.abort()
         if not self.wire.is_in_transaction():
             if self.is_closed:
                 raise self.failure(ConnectionError("closed before COMMIT"), self.wire.queries_count)
@@ -211,15 +213,19 @@ class AsyncpgConnection(DriverConnection):
                 "no transaction is open any more: something ended it before COMMIT"
             )
         sent = self.wire.queries_count
-        # In a task of its own: cancelling the caller would cancel asyncpg's future for the
-        # answer, and asyncpg would send a cancel request. Nobody cancels this task.
-        task = self._loop.create_task(self.wire.query("COMMIT", None))
-        self._committing = task
+        # Not awaited directly: cancelling the caller would cancel asyncpg's future for the
+        # answer, and asyncpg would send a cancel request.
         try:
-            tag = await asyncio.shield(task)
-        except asyncio.CancelledError:
-            self.leave(task)
-            raise
+            coroutine, answer = private.send_query(self.wire, "COMMIT")
+            answered = self._loop.create_future()
+            answer.add_done_callback(lambda _: answered.done() or answered.set_result(None))
+            try:
+                await answered
+            except asyncio.CancelledError:
+                self._committing = self._loop.create_task(_see_through(coroutine, answer))
+                self.leave(self._committing)
+                raise
+            tag = private.receive_answer(coroutine)
         except Exception as exc:
             raise self._commit_failure(exc, sent) from exc
         if tag != "COMMIT":
@@ -361,3 +367,9 @@ class AsyncpgConnection(DriverConnection):
             self._connection.terminate()
         if self._settling is not None:
             self._settling.cancel()
+
+
+async def _see_through(coroutine: Coroutine[Any, Any, str], answer: asyncio.Future[Any]) -> str:
+    """Wait for the answer to a COMMIT whose caller is gone."""
+    await asyncio.wait((answer,))
+    return private.receive_answer(coroutine)

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aurora_sql.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+    import asyncio
+    from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Sequence
 
     import asyncpg
 
@@ -213,6 +214,36 @@ def set_codec(
     wire.get_settings().add_python_codec(
         oid, name, "pg_catalog", [], "scalar", encode, decode, "binary"
     )
+
+
+def send_query(
+    wire: WireProtocol, sql: str
+) -> tuple[Coroutine[Any, Any, str], asyncio.Future[Any]]:
+    """Send SQL by the simple protocol, and return before the answer.
+
+    asyncpg's coroutine runs up to where it waits for the answer; the future it waits for is
+    handed out instead of being awaited. Whoever waits for that future is not connected to the
+    coroutine, so that a cancellation cannot reach it and no cancel request is ever sent, and no
+    task is needed to shield it. To be called on a settled connection only.
+
+    Returns:
+        The coroutine, for :func:`receive_answer`, and the future that its answer completes.
+    """
+    coroutine = wire.query(sql, None)
+    answer: asyncio.Future[Any] = coroutine.send(None)
+    # What a task does before it waits for a future that a coroutine has yielded.
+    answer._asyncio_future_blocking = False
+    return coroutine, answer
+
+
+def receive_answer(coroutine: Coroutine[Any, Any, str]) -> str:
+    """Let the coroutine of :func:`send_query` end, once its future is done; the command tag."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        tag: str = end.value
+        return tag
+    raise RuntimeError("asyncpg waits for more than one answer to one query")
 
 
 async def run_script(wire: WireProtocol, sql: str) -> str:

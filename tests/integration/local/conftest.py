@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,22 @@ def client(cluster):
 
 
 @pytest.fixture
-def environment():
-    """The variables with which another Python finds what this one finds."""
+def temporary(monkeypatch):
+    """A temporary folder of this test alone, so that what is in it is ours."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as name:
+        Path(name).chmod(0o777)
+        monkeypatch.setattr(tempfile, "tempdir", name)
+        yield Path(name)
+
+
+@pytest.fixture
+def environment(temporary):
+    """The variables with which another Python finds what this one finds.
+
+    Its clusters have a temporary folder of their own: no cluster beside cleans up after them.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AURORA_", "PYTEST_"))}
-    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return {**kept, "TMPDIR": str(temporary), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def left_behind(places):

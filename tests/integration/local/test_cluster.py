@@ -40,6 +40,19 @@ async def test_wait_replayed_sees_every_commit(cluster, client):
                 assert await client.value(address(reader), "SELECT max(n) FROM steps") == n
 
 
+async def test_wait_replayed_waits_for_the_replay_not_for_the_connection(cluster, client):
+    writer, reader, _ = cluster.instances
+    async with client.at(address(reader)) as connection:
+        await connection.execute("SELECT pg_wal_replay_pause()")
+        async with client.at(address(writer)) as other:
+            await other.execute("CREATE TABLE held (n int)")
+        with pytest.raises(errors.OperationalError, match="instance-2 did not reach"):
+            await cluster.wait_replayed(timeout=0.5)
+        await connection.execute("SELECT pg_wal_replay_resume()")
+        await cluster.wait_replayed()
+        assert await client.value(address(reader), "SELECT count(*) FROM held") == 0
+
+
 async def test_every_instance_says_who_it_is_and_answers_for_all(cluster, client):
     for one in cluster.instances:
         sql = "SELECT pg_catalog.aurora_db_instance_identifier()"

@@ -25,15 +25,6 @@ def folder_of(cluster):
     return str(cluster.log_path("writer").parent.parent)
 
 
-@pytest.fixture
-def temporary(monkeypatch):
-    """A temporary folder of this test alone, so that what is in it is ours."""
-    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as name:
-        Path(name).chmod(0o777)
-        monkeypatch.setattr(tempfile, "tempdir", name)
-        yield Path(name)
-
-
 async def test_a_normal_end_and_a_second_start(temporary, nothing_left):
     cluster = LocalCluster(readers=1)
     seen = []
