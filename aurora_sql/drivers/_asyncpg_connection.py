@@ -217,8 +217,8 @@ class AsyncpgConnection(DriverConnection):
         # answer, and asyncpg would send a cancel request.
         try:
             coroutine, answer = private.send_query(self.wire, "COMMIT")
-            answered = self._loop.create_future()
-            answer.add_done_callback(lambda _: answered.done() or answered.set_result(None))
+            answered: asyncio.Future[None] = self._loop.create_future()
+            answer.add_done_callback(lambda _: _wake(answered))
             try:
                 await answered
             except asyncio.CancelledError:
@@ -367,6 +367,11 @@ class AsyncpgConnection(DriverConnection):
             self._connection.terminate()
         if self._settling is not None:
             self._settling.cancel()
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 async def _see_through(coroutine: Coroutine[Any, Any, str], answer: asyncio.Future[Any]) -> str:

@@ -232,7 +232,7 @@ def send_query(
     coroutine = wire.query(sql, None)
     answer: asyncio.Future[Any] = coroutine.send(None)
     # What a task does before it waits for a future that a coroutine has yielded.
-    answer._asyncio_future_blocking = False
+    answer._asyncio_future_blocking = False  # noqa: SLF001 - see above
     return coroutine, answer
 
 

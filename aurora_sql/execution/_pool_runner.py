@@ -169,11 +169,12 @@ class PoolRunner:
         access = statement.access if entry is None else entry.access
         write_sent = entry is not None and access is Access.WRITE
         error = settle_wait(pooled, task, error, what=statement.where, write_sent=write_sent)
-        if entry is not None:
-            if isinstance(error, StatementStale):
-                forget(pooled, variant, entry)
-            if not entry.clean:
-                pooled.dirty = True
+        if entry is None or not entry.clean or not entry.used:
+            # A new statement that was prepared and not run has left the driver's implicit
+            # transaction open, and with it a lock on the table; the reset ends it.
+            pooled.dirty = True
+        if entry is not None and isinstance(error, StatementStale):
+            forget(pooled, variant, entry)
         error = name_parameter(error, statement, variant)
         soften(error, access, in_transaction=False)
         explain(self._context, error, statement, variant, args)
@@ -214,6 +215,9 @@ class PoolRunner:
         pooled = await self.acquire(pool, limit, statement.name)
         try:
             yield pooled, limit
+        except BaseException:
+            pooled.dirty = True
+            raise
         finally:
             pool.release(pooled)
 

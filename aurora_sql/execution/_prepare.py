@@ -29,7 +29,7 @@ class Entry:
         finish: Turns rows into the result; None where the rows are the result.
         clean: Running it leaves the session as it was.
         access: Whether it may change anything, as far as text and catalogue together tell.
-        used: Ran since the last look for something to evict.
+        used: Ran since the last look for something to evict; never, for a new one.
     """
 
     __slots__ = (
@@ -60,7 +60,7 @@ class Entry:
         self.clean = findings.clean
         proven = statement.proven_write or statement.access_declared
         self.access = statement.access if proven or findings.volatile else Access.READ
-        self.used = True
+        self.used = False
 
 
 class _Shape:

@@ -263,14 +263,19 @@ async def test_2000_callers_on_4_connections_are_all_served(opened, at_rest):
 async def test_what_a_caller_did_to_its_session_is_undone(opened):
     async with opened(max_pool_size=1) as db:
         await db.sql.accounts.set_marker(value="mine")
-        assert await db.fetch_value("SELECT current_setting('aurora_test.marker', true)") in {"", None}
+        assert await db.fetch_value("SELECT current_setting('aurora_test.marker', true)") in {
+            "",
+            None,
+        }
         async with db.transaction() as tx:
             await tx.execute("SET SESSION search_path = nowhere")
         assert await db.fetch_value("SELECT count(*) FROM accounts") == 10
         await db.execute("CREATE TEMP TABLE accounts (id int)")
         assert await db.fetch_value("SELECT count(*) FROM accounts") == 10
         await db.execute("SELECT pg_advisory_lock(42)")
-        assert await db.fetch_value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+        assert (
+            await db.fetch_value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+        )
 
 
 async def test_plain_statements_need_no_reset(db):
@@ -293,7 +298,10 @@ async def test_a_trigger_can_change_the_session_and_is_cleaned_up_after(opened, 
     await outside.execute(ddl)
     async with opened(max_pool_size=1) as db:
         await db.sql.accounts.deposit(id=1, amount=1)
-        assert await db.fetch_value("SELECT current_setting('aurora_test.marker', true)") in {"", None}
+        assert await db.fetch_value("SELECT current_setting('aurora_test.marker', true)") in {
+            "",
+            None,
+        }
         assert next(iter(db.pool_stats().values())).resets > 0
 
 
@@ -304,7 +312,10 @@ async def test_a_function_of_the_user_is_looked_up_in_the_catalogue(opened, outs
     )
     async with opened(max_pool_size=1) as db:
         assert await db.fetch_value("SELECT mark('left behind')") == "left behind"
-        assert await db.fetch_value("SELECT current_setting('aurora_test.marker', true)") in {"", None}
+        assert await db.fetch_value("SELECT current_setting('aurora_test.marker', true)") in {
+            "",
+            None,
+        }
 
 
 # -- prepared statements -----------------------------------------------------------------------
@@ -440,9 +451,10 @@ async def test_idle_connections_that_died_are_replaced_unseen(db, outside):
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     await asyncio.sleep(0.05)
-    assert await asyncio.gather(
-        *(db.sql.accounts.deposit(id=1, amount=1) for _ in range(10))
-    ) == [1] * 10
+    assert (
+        await asyncio.gather(*(db.sql.accounts.deposit(id=1, amount=1) for _ in range(10)))
+        == [1] * 10
+    )
 
 
 # -- opening -----------------------------------------------------------------------------------
@@ -450,7 +462,9 @@ async def test_idle_connections_that_died_are_replaced_unseen(db, outside):
 
 async def test_what_keeps_an_aurora_from_opening_is_named(settings, tmp_path):
     with pytest.raises(ConnectionFailed, match=r"127\.0\.0\.1:9"):
-        async with Aurora(settings.replace({"write_endpoint": "127.0.0.1:9", "read_endpoint": None})):
+        async with Aurora(
+            settings.replace({"write_endpoint": "127.0.0.1:9", "read_endpoint": None})
+        ):
             pass
     with pytest.raises(AuthenticationFailed) as raised:
         async with Aurora(settings.replace({"password": "wr0ng"})):
@@ -529,3 +543,24 @@ async def test_observers_hear_of_every_statement(opened):
         ("accounts.add", 1, "UniqueViolation"),
     ]
     assert all(one.seconds > 0 and one.instance for one in finished)
+
+
+async def test_a_statement_that_was_prepared_and_not_run_holds_no_lock(opened, outside, at_rest):
+    async with opened(max_pool_size=1) as db:
+        with pytest.raises(ParameterError, match="parameter 'id'"):
+            await db.sql.accounts.get(id="not a number")
+        with pytest.raises(RowValidationError):
+            await db.fetch_all("SELECT id FROM accounts", model=Account)
+        await at_rest(db)
+        await outside.execute("SET lock_timeout = '2s'")
+        await outside.execute("ALTER TABLE accounts ADD COLUMN more int")
+
+
+async def test_a_function_the_catalogue_calls_stable_makes_no_write(db, outside):
+    await outside.execute(
+        "CREATE FUNCTION patient(s float) RETURNS bigint STABLE LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_sleep(s); RETURN 1; END $$"
+    )
+    with pytest.raises(DeadlineExceeded) as raised, deadline(0.2):
+        await db.fetch_value("SELECT patient(:s)", {"s": 5.0})
+    assert raised.value.retry_safe

@@ -233,10 +233,7 @@ async def test_deadlocks_are_replayed_until_both_are_through(opened, outside):
         await db.execute("SELECT pg_reload_conf()")
         try:
             await asyncio.gather(
-                *(
-                    db.run_in_transaction(swap, *pair)
-                    for pair in [(1, 2), (2, 1)] * 3
-                )
+                *(db.run_in_transaction(swap, *pair) for pair in [(1, 2), (2, 1)] * 3)
             )
         finally:
             await db.execute("ALTER SYSTEM RESET deadlock_timeout")

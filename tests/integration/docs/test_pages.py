@@ -1,0 +1,57 @@
+"""The examples of README and documentation run as they stand there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from aurora_sql import StatementFileError, StatementRegistry
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if "```" in p.read_text()], ids=str)
+async def test_examples_run(path, page_run):
+    await page_run(path).run()
+
+
+async def test_a_block_that_fails_fails_the_page(tmp_path, page_run):
+    page = tmp_path / "page.md"
+    page.write_text("```python\nawait db.sql.users.count()\n```\n\n<!-- check: False -->\n")
+    with pytest.raises(AssertionError, match="False"):
+        await page_run(page).run()
+
+
+async def test_output_that_differs_fails_the_page(tmp_path, page_run):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- run -->\n```console\n$ echo one\ntwo\n```\n")
+    with pytest.raises(AssertionError, match="no 'two'"):
+        await page_run(page).run()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_sql_blocks_are_files_that_load(path, tmp_path):
+    """Or, where the page shows a mistake, files that are refused with the words it quotes."""
+    text = path.read_text("utf-8")
+    fences = re.finditer(
+        r"^(?:<!-- (?P<marker>[^\n]*) -->\n\n?)?```sql\n(?P<sql>.*?)^```$",
+        text,
+        re.DOTALL | re.MULTILINE,
+    )
+    for number, found in enumerate(fences):
+        if "-- name:" not in found["sql"]:
+            continue
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "block.sql").write_text(found["sql"], "utf-8")
+        marker = found["marker"] or ""
+        if marker.startswith("fails: "):
+            with pytest.raises(StatementFileError) as caught:
+                StatementRegistry.load(folder)
+            assert marker.removeprefix("fails: ") in caught.value.message
+        else:
+            assert len(StatementRegistry.load(folder)) > 0
