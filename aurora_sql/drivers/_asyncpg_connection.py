@@ -102,6 +102,16 @@ class AsyncpgConnection(DriverConnection):
         return self._left is None and not self.wire._is_cancelling()  # noqa: SLF001 - see _asyncpg_private
 
     @property
+    def is_ready(self) -> bool:
+        wire = self.wire
+        return (
+            wire.is_connected()
+            and self._left is None
+            and not wire.is_in_transaction()
+            and not wire._is_cancelling()  # noqa: SLF001 - see _asyncpg_private
+        )
+
+    @property
     def is_cancelling(self) -> bool:
         """A cancel request is under way, or not yet answered."""
         return self.wire._is_cancelling()  # noqa: SLF001 - see _asyncpg_private
@@ -201,7 +211,12 @@ class AsyncpgConnection(DriverConnection):
             sql += " READ ONLY"
         if timeout is not None:
             sql += f"; SET LOCAL statement_timeout = {_asyncpg_types.milliseconds(timeout)}"
-        await self.execute(sql)
+        sent = self.wire.queries_count
+        try:
+            # One coroutine less than execute(): every transaction comes through here.
+            await self.wire.query(sql, None)
+        except Exception as exc:
+            raise self.failure(exc, sent) from exc
 
     async def commit(self) -> None:
         if not self.is_settled and not await self.settle():

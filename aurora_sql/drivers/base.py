@@ -156,6 +156,11 @@ class DriverConnection(ABC):
         """No cancelled command is still on its way."""
 
     @property
+    def is_ready(self) -> bool:
+        """Open, settled and in no transaction. Asked at each release: worth a shorter way."""
+        return not self.is_closed and not self.in_transaction and self.is_settled
+
+    @property
     @abstractmethod
     def commands_sent(self) -> int:
         """How many commands that can change something were written to the socket so far.

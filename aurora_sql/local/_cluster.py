@@ -272,7 +272,7 @@ class LocalCluster:
             name.removeprefix(prefix).lower(): value
             for name, value in self.environment(database).items()
         }
-        return AuroraSettings(**values)
+        return AuroraSettings.from_values(values)
 
     def log_path(self, which: str) -> Path:
         """The log of one instance; it goes away with the cluster.

@@ -241,7 +241,6 @@ class Pool:
         rolled back, reset or closed is, by a task of the pool.
         """
         try:
-            driver = pooled.driver
             if (
                 pooled.state is _LEASED
                 and pooled.task is None
@@ -249,9 +248,7 @@ class Pool:
                 and not pooled.dirty
                 and not self._waiters
                 and pooled.generation == self._generation
-                and not driver.in_transaction
-                and driver.is_settled
-                and not driver.is_closed
+                and pooled.driver.is_ready
             ):
                 pooled.state = _IDLE
                 self._idle.append(pooled)

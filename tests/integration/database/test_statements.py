@@ -286,16 +286,14 @@ async def test_plain_statements_need_no_reset(db):
     assert all(one.resets == 0 for one in db.pool_stats().values())
 
 
-@pytest.mark.parametrize(
-    "ddl",
-    [
-        "CREATE FUNCTION t() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM"
-        " set_config('aurora_test.marker', 'trigger', false); RETURN NEW; END $$;"
-        "CREATE TRIGGER t BEFORE UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION t()",
-    ],
-)
-async def test_a_trigger_can_change_the_session_and_is_cleaned_up_after(opened, outside, ddl):
-    await outside.execute(ddl)
+async def test_a_trigger_can_change_the_session_and_is_cleaned_up_after(opened, outside):
+    await outside.execute(
+        """
+        CREATE FUNCTION t() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM set_config('aurora_test.marker', 'trigger', false); RETURN NEW; END $$;
+        CREATE TRIGGER t BEFORE UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION t();
+        """
+    )
     async with opened(max_pool_size=1) as db:
         await db.sql.accounts.deposit(id=1, amount=1)
         assert await db.fetch_value("SELECT current_setting('aurora_test.marker', true)") in {

@@ -7,8 +7,8 @@ from aurora_sql import (
     CheckViolation,
     CommitInDoubt,
     ConnectionLost,
-    Deadlock,
     DeadlineExceeded,
+    Deadlock,
     LockTimeout,
     ParameterError,
     ReadOnlyInstance,
@@ -21,8 +21,8 @@ from aurora_sql import (
 )
 
 
-async def balance(outside, id=1):
-    return await outside.fetchval("SELECT balance FROM accounts WHERE id = $1", id)
+async def balance(outside, account=1):
+    return await outside.fetchval("SELECT balance FROM accounts WHERE id = $1", account)
 
 
 async def test_commits_at_the_end_of_the_block(db, outside):
@@ -59,10 +59,9 @@ async def test_a_savepoint_confines_a_failure(db, outside):
             async with tx.savepoint():
                 await tx.sql.accounts.deposit(id=2, amount=7)
                 await tx.sql.accounts.deposit(id=1, amount=-1000)
-        async with tx.savepoint():
-            async with tx.savepoint():
-                await tx.sql.accounts.deposit(id=3, amount=1)
-    assert [await balance(outside, id) for id in (1, 2, 3)] == [105, 100, 101]
+        async with tx.savepoint(), tx.savepoint():
+            await tx.sql.accounts.deposit(id=3, amount=1)
+    assert [await balance(outside, one) for one in (1, 2, 3)] == [105, 100, 101]
 
 
 async def test_isolation_and_read_only_reach_the_server(db):
@@ -76,7 +75,7 @@ async def test_isolation_and_read_only_reach_the_server(db):
 
 
 async def test_an_unknown_isolation_is_named(db):
-    with pytest.raises(ParameterError, match="isolation must be one of .* not 'sometimes'"):
+    with pytest.raises(ParameterError, match=r"isolation must be one of .* not 'sometimes'"):
         db.transaction(isolation="sometimes")
 
 
@@ -238,7 +237,7 @@ async def test_deadlocks_are_replayed_until_both_are_through(opened, outside):
         finally:
             await db.execute("ALTER SYSTEM RESET deadlock_timeout")
             await db.execute("SELECT pg_reload_conf()")
-    assert [await balance(outside, id) for id in (1, 2)] == [106, 106]
+    assert [await balance(outside, one) for one in (1, 2)] == [106, 106]
 
 
 async def test_a_connection_lost_before_commit_is_replayed(db, outside):
@@ -255,7 +254,7 @@ async def test_a_connection_lost_before_commit_is_replayed(db, outside):
 
     await db.run_in_transaction(work)
     assert attempts == 2
-    assert [await balance(outside, id) for id in (1, 2)] == [105, 105]
+    assert [await balance(outside, one) for one in (1, 2)] == [105, 105]
 
 
 async def test_the_caller_s_own_error_is_never_replayed(db, outside):
@@ -302,10 +301,12 @@ async def test_a_commit_that_is_not_answered_in_time_is_in_doubt(db, outside, at
             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle();
         """
     )
-    with pytest.raises(CommitInDoubt, match="applied as a whole or not at all") as raised:
-        with deadline(0.3):
-            async with db.transaction() as tx:
-                await tx.sql.accounts.deposit(id=1, amount=5)
+    with (
+        pytest.raises(CommitInDoubt, match="applied as a whole or not at all") as raised,
+        deadline(0.3),
+    ):
+        async with db.transaction() as tx:
+            await tx.sql.accounts.deposit(id=1, amount=5)
     assert raised.value.outcome_unknown
     assert not raised.value.retry_safe
     await at_rest(db)
@@ -354,4 +355,4 @@ async def test_a_lone_deadlock_victim_runs_again(db, outside):
         assert await both == 2
     except Deadlock:  # pragma: no cover - the retry is what is under test
         pytest.fail("the victim was not run again")
-    assert [await balance(outside, id) for id in (1, 2)] == [6, 2]
+    assert [await balance(outside, one) for one in (1, 2)] == [6, 2]
