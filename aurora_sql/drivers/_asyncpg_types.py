@@ -45,7 +45,7 @@ _PYTHON_TYPES: dict[str, type[Any]] = {
     "tsquery": str,
     "macaddr": str,
     "macaddr8": str,
-    "pg_lsn": str,
+    "pg_lsn": int,
     "regclass": str,
     "regtype": str,
     "regproc": str,
