@@ -54,11 +54,9 @@ def verdict(error: BaseException, *, access: Access, in_transaction: bool) -> Ve
     accident for a lone statement: whoever wrote NOWAIT wants to know. A transaction that is
     marked as replayable runs again.
     """
-    if not isinstance(error, AuroraError):
+    if not isinstance(error, AuroraError) or isinstance(error, _UNHEALABLE):
         return Verdict.RAISE
     again = Verdict.REPLAY if in_transaction else Verdict.RETRY
-    if isinstance(error, _UNHEALABLE):
-        return Verdict.RAISE
     if isinstance(error, LockTimeout):
         return Verdict.REPLAY if in_transaction else Verdict.RAISE
     if isinstance(error, (ConflictError, ConnectionFailed)):

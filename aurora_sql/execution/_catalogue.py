@@ -183,9 +183,7 @@ class Findings:
     volatile: bool
 
 
-async def inspect(
-    connection: DriverConnection, statement: Statement, variant: Variant
-) -> Findings:
+async def inspect(connection: DriverConnection, statement: Statement, variant: Variant) -> Findings:
     """Ask the catalogue about a statement; nothing is asked where the text settles it.
 
     Names are compared without their schema: a namesake elsewhere can only make the answer

@@ -99,19 +99,11 @@ async def stream_on(
             connection is there for the stream alone.
     """
     what = statement.where
-    if owner is not None:
-        owner.connection()
     entry: Entry | None = None
     source: AsyncGenerator[list[Any], None] | None = None
     try:
         while True:
-            if owner is not None:
-                # Between two batches the transaction may have ended, and the connection may be
-                # somebody else's; or another task uses it right now.
-                owner.connection()
-            limit = call_limit(context, statement.timeout)
-            if owner is not None:
-                limit = min(limit, owner.limit)
+            limit = _step_limit(context, statement, owner)
             with (
                 explained(context, statement, variant, args),
                 Watch(context, pooled, limit, what=what, write_sent=False),
@@ -137,6 +129,20 @@ async def stream_on(
                 await source.aclose()
             else:
                 owner.leave(source)
+
+
+def _step_limit(context: Context, statement: Statement, owner: ConnectionRunner | None) -> float:
+    """Return the deadline of the next step of a stream, if there may be one.
+
+    Raises:
+        UsageError: Between two batches the owner has ended, and the connection may be somebody
+            else's; or another task uses it right now.
+    """
+    limit = call_limit(context, statement.timeout)
+    if owner is None:
+        return limit
+    owner.connection()
+    return min(limit, owner.limit)
 
 
 class ConnectionRunner:
@@ -246,7 +252,9 @@ class ConnectionRunner:
         self._ready = pooled
         return pooled
 
-    async def run(self, statement: Statement, params: dict[str, Any]) -> Any:
+    async def run(  # noqa: C901 - the hot path stands in one piece: each call would cost
+        self, statement: Statement, params: dict[str, Any]
+    ) -> Any:
         """Run a statement and return what its cardinality promises."""
         variant, args = statement.bind(params)
         pooled = self._ready

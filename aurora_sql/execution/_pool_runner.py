@@ -78,7 +78,7 @@ class PoolRunner:
         # Chosen once: a call pays for observers only where there are any.
         self.run = self._run_observed if context.observers else self._run
 
-    async def _run(  # noqa: C901 - the hot path stands in one piece: each call would cost
+    async def _run(  # noqa: C901, PLR0912 - the hot path stands in one piece: each call would cost
         self, statement: Statement, params: dict[str, Any], trace: Trace | None = None
     ) -> Any:
         """Run a statement and return what its cardinality promises."""
@@ -152,9 +152,7 @@ class PoolRunner:
                 )
             )
 
-    async def _acquire(
-        self, pool: Pool, statement: Statement, limit: float
-    ) -> tuple[Pool, Pooled]:
+    async def _acquire(self, pool: Pool, statement: Statement, limit: float) -> tuple[Pool, Pooled]:
         """Lease a connection where one can be had; nothing is sent yet, so any instance will do."""
         attempts: Attempts | None = None
         while True:
@@ -215,9 +213,7 @@ class PoolRunner:
         """Run a statement once for each set of parameters, pipelined, all or nothing."""
         variant, rows = statement.bind_many(sets)
         async with self.lease(statement) as (pooled, limit):
-            await batch_on(
-                self._context, pooled, statement, variant, rows, limit, write_sent=True
-            )
+            await batch_on(self._context, pooled, statement, variant, rows, limit, write_sent=True)
 
     async def run_script(self, statement: Statement) -> None:
         """Run several statements without parameters, in one implicit transaction."""
@@ -280,25 +276,26 @@ class PoolRunner:
         context, reading = self._context, statement.access is Access.READ
         async with self.lease(statement) as (pooled, limit):
             what, driver = statement.where, pooled.driver
-            with Watch(context, pooled, limit, what=what, write_sent=False):
-                await driver.begin(read_only=reading)
-            source = stream_on(context, pooled, statement, variant, args, batch)
-            async with aclosing(source) as batches:
-                try:
+            try:
+                with Watch(context, pooled, limit, what=what, write_sent=False):
+                    await driver.begin(read_only=reading)
+                source = stream_on(context, pooled, statement, variant, args, batch)
+                async with aclosing(source) as batches:
                     async for rows in batches:
                         yield rows
-                except BaseException:
+            except BaseException:
+                with suppress(AuroraError):  # the error that ends it is the one to tell
                     await roll_back(context, pooled)
-                    raise
-                if reading:
-                    # All rows are there; what becomes of a transaction that only read is no
-                    # concern of the caller's.
-                    with suppress(AuroraError):
-                        await roll_back(context, pooled)
-                    return
-                until = call_limit(context, statement.timeout)
-                with Watch(context, pooled, until, what=what, write_sent=True):
-                    await driver.commit()
+                raise
+            if reading:
+                # All rows are there; what becomes of a transaction that only read is no concern
+                # of the caller's.
+                with suppress(AuroraError):
+                    await roll_back(context, pooled)
+                return
+            until = call_limit(context, statement.timeout)
+            with Watch(context, pooled, until, what=what, write_sent=True):
+                await driver.commit()
 
 
 def _maybe_stale(error: BaseException) -> StatementStale:

@@ -154,7 +154,8 @@ class TransactionContext:
         context = shared.context
         if self._timeout is not None:
             # All replays of run() share one time limit.
-            self._limit = min(context.loop.time() + self._timeout, self._until)
+            until, self._until = self._until, math.inf
+            self._limit = min(context.loop.time() + self._timeout, until)
         pooled = await shared.lease_writer(min(call_limit(context, None), self._limit))
         try:
             limit = min(call_limit(context, None), self._limit)
@@ -163,7 +164,12 @@ class TransactionContext:
                     self._isolation, read_only=self._read_only, timeout=self._server_timeout
                 )
         except BaseException:
-            shared.release_writer(pooled)
+            try:
+                # Cancelled in the very moment of the answer, BEGIN has been done.
+                with suppress(AuroraError):
+                    await roll_back(context, pooled)
+            finally:
+                shared.release_writer(pooled)
             raise
         return Transaction(shared, pooled, self._limit)
 
@@ -251,10 +257,11 @@ class TransactionContext:
         policy = context.retry_policy
         name = getattr(function, "__qualname__", repr(function))
         until = math.inf if self._timeout is None else context.loop.time() + self._timeout
-        self._until = until = min(until, call_limit(context, math.inf))
+        until = min(until, call_limit(context, math.inf))
         waits: Iterator[float] | None = None
         attempt = 1
         while True:
+            self._until = until
             try:
                 async with self as transaction:
                     return await function(transaction, *args, **kwargs)
@@ -282,7 +289,7 @@ def _isolation(value: Isolation | str) -> Isolation:
         raise ParameterError(f"isolation must be one of {allowed}, not {value!r}") from None
 
 
-def _seconds(timeout: float | None) -> float | None:
+def _seconds(timeout: object) -> float | None:
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
