@@ -107,7 +107,10 @@ class Aurora(TransactionalScope):
             sensitive_data=settings.enable_sensitive_data_logging,
             observers=self._observers,
         )
-        cluster = Cluster(settings, sweeper)
+        # The server enforces a limit of its own, given at connect: it must let every statement
+        # have the time that its `timeout:` says.
+        declared = [] if registry is None else [one.timeout or 0.0 for one in registry.values()]
+        cluster = Cluster(settings, sweeper, max(settings.command_timeout, *declared, 0.0))
         try:
             await cluster.open()
         except BaseException:

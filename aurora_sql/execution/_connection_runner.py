@@ -287,7 +287,7 @@ class ConnectionRunner:
             if entry is not None:
                 pooled.dirty |= not entry.clean
             forget_stale(pooled, variant, entry, error)
-            failure = name_parameter(failure, statement, variant)
+            name_parameter(failure, statement, variant)
             soften(failure, statement.access, in_transaction=True)
             explain(self._context, failure, statement, variant, args)
             if failure is error:

@@ -202,7 +202,7 @@ class PoolRunner:
         doubtful = forget_stale(pooled, variant, entry, error)
         if doubtful and self._context.retry_enabled and statement.retry != "never":
             error = _maybe_stale(error)
-        error = name_parameter(error, statement, variant)
+        name_parameter(error, statement, variant)
         soften(error, access, in_transaction=False)
         explain(self._context, error, statement, variant, args)
         return error
