@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import asyncpg
 import pytest
 
 from aurora_sql import Aurora
@@ -25,24 +22,10 @@ CREATE TABLE users (
 
 
 @pytest.fixture
-def settings(aurora_settings):
-    return aurora_settings.replace({"min_pool_size": 1, "max_pool_size": 8})
-
-
-@pytest.fixture
-async def outside(settings):
-    """A bare connection to the writer, past the library."""
-    host, port = settings.writer_address()
-    connection = await asyncpg.connect(
-        host=host,
-        port=port,
-        user=settings.username,
-        password=settings.password.get_secret_value(),
-        database=settings.database,
-    )
-    await connection.execute(SCHEMA)
-    yield connection
-    await connection.close()
+async def outside(outside):
+    """A bare connection to the writer, past the library; it has made the schema."""
+    await outside.execute(SCHEMA)
+    return outside
 
 
 @pytest.fixture
@@ -55,21 +38,8 @@ def opened(settings, outside):
     return make
 
 
-async def at_rest_of(db, seconds=5.0):
-    """Wait until no connection is leased, on its way or waited for; fail if that never comes."""
-    limit = asyncio.get_running_loop().time() + seconds
-    while True:
-        busy = [
-            one for one in db.pool_stats().values() if one.in_use or one.waiting or one.returning
-        ]
-        if not busy:
-            return
-        assert asyncio.get_running_loop().time() < limit, f"the pool is not at rest: {busy}"
-        await asyncio.sleep(0.01)
-
-
 @pytest.fixture
-async def db(opened):
+async def db(opened, at_rest):
     async with opened() as db:
         yield db
-        await at_rest_of(db)
+        await at_rest(db)
