@@ -127,7 +127,7 @@ def test_mysql_undoes_the_statement_alone_except_in_a_deadlock():
     keeps = {
         code for code in taxonomy.known_codes(MYSQL) if classify(MYSQL, code).keeps_transaction
     }
-    assert keeps == set("1205 3572 1243 1615 1317 1969 3024".split())
+    assert keeps == {"1205", "3572", "1243", "1615", "1317", "1969", "3024"}
     assert not any(
         classify(POSTGRESQL, code).keeps_transaction for code in taxonomy.known_codes(POSTGRESQL)
     )
