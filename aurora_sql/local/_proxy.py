@@ -137,6 +137,8 @@ class FaultProxy:
         if self._address is not None:
             where = f"{self._address[0]}:{self._address[1]}"
         told = [f"{fault} on new connections" for fault in list(self._for_new)]
+        if self._fillers:
+            told.append(f"{Unanswered()} on new connections")
         told += [f"{w.fault} at {w.moment}" for w in list(self._watches)]
         host, port = self._server
         return (

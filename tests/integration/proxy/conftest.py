@@ -48,7 +48,7 @@ def marks(outside):
 
     async def read():
         async with asyncio.timeout(10):
-            while await outside.fetchval(
+            while await outside.fetchval(  # noqa: ASYNC110 - polls a server
                 "SELECT count(*) FROM pg_stat_activity WHERE state LIKE '%active%'"
                 " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
             ):
@@ -112,7 +112,7 @@ def eventually():
 
     async def wait(condition, seconds=5.0):
         async with asyncio.timeout(seconds):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - polls another thread
                 await asyncio.sleep(0.005)
 
     return wait

@@ -13,13 +13,13 @@ INSERT = "INSERT INTO marks (n, t) VALUES (:n, 'x')"
 
 async def at_rest(db):
     async with asyncio.timeout(10):
-        while any(s.in_use or s.waiting or s.returning for s in db.pool_stats().values()):
+        while any(s.in_use or s.waiting or s.returning for s in db.pool_stats().values()):  # noqa: ASYNC110 - polls the pool
             await asyncio.sleep(0.01)
 
 
 async def works(db, n):
     """All of the pool works: more calls at once than it has connections."""
-    await asyncio.gather(*(db.execute(INSERT, n=n + i) for i in range(6)))
+    await asyncio.gather(*(db.execute(INSERT, {"n": n + i}) for i in range(6)))
     await at_rest(db)
 
 
@@ -28,7 +28,7 @@ async def test_a_dropped_reply_to_commit_leaves_it_in_doubt(proxy, aurora, marks
         proxy.inject(Reset(), at=Reply("COMMIT"))
         with pytest.raises(CommitInDoubt) as raised:
             async with db.transaction() as tx:
-                await tx.execute(INSERT, n=1)
+                await tx.execute(INSERT, {"n": 1})
         assert raised.value.outcome_unknown
         assert not raised.value.retry_safe
         assert await marks() == [1]
@@ -40,7 +40,7 @@ async def test_a_dropped_commit_leaves_it_in_doubt(proxy, aurora, marks):
         proxy.inject(Reset(), at=Request("COMMIT"))
         with pytest.raises(CommitInDoubt) as raised:
             async with db.transaction() as tx:
-                await tx.execute(INSERT, n=1)
+                await tx.execute(INSERT, {"n": 1})
         assert raised.value.outcome_unknown
         assert await marks() == []
         await works(db, 10)
@@ -53,7 +53,7 @@ async def test_a_lone_write_without_an_answer_is_not_sent_again(
     async with aurora() as db:
         proxy.inject(Reset(), at=moment("INSERT"))
         with pytest.raises(ConnectionLost) as raised:
-            await db.execute(INSERT, n=1)
+            await db.execute(INSERT, {"n": 1})
         assert raised.value.outcome_unknown
         assert proxy.stats.injected == 1
         assert await marks() == applied
@@ -71,7 +71,7 @@ async def test_a_read_without_an_answer_is_sent_again(proxy, aurora, moment):
 async def test_a_write_that_was_not_sent_is_sent_again(proxy, aurora, marks):
     async with aurora() as db:
         proxy.inject(Reset(), at=Request("INSERT", message="P"))
-        await db.execute(INSERT, n=1)
+        await db.execute(INSERT, {"n": 1})
         assert proxy.stats.injected == 1
         assert await marks() == [1]
 
@@ -83,7 +83,7 @@ async def test_a_transaction_lost_before_commit_is_replayed(proxy, aurora, marks
 
         async def work(tx):
             tries.append(1)
-            await tx.execute(INSERT, n=1)
+            await tx.execute(INSERT, {"n": 1})
 
         await db.run_in_transaction(work)
         assert len(tries) == 2
@@ -91,30 +91,29 @@ async def test_a_transaction_lost_before_commit_is_replayed(proxy, aurora, marks
 
 
 @pytest.mark.parametrize("fault", [BlackHole(), BlackHole(keep=True)], ids=repr)
-async def test_a_black_hole_with_a_deadline(proxy, aurora, fault):
+async def test_a_black_hole_with_a_deadline(proxy, aurora, marks, fault):
     async with aurora() as db:
-        await db.execute(INSERT, n=1)
+        await db.execute(INSERT, {"n": 1})
         proxy.inject(fault)
         started = time.monotonic()
-        with pytest.raises(DeadlineExceeded):
-            async with deadline(0.5):
-                await db.fetch_value("SELECT count(*) FROM marks")
-        assert 0.4 < time.monotonic() - started < 1.5
-        with pytest.raises(DeadlineExceeded) as raised:
-            async with deadline(0.5):
-                await db.execute(INSERT, n=2)
-        assert not raised.value.outcome_unknown or raised.value.retry_safe is False
+        with pytest.raises(DeadlineExceeded), deadline(0.5):
+            await db.fetch_value("SELECT count(*) FROM marks")
+        assert 0.4 < time.monotonic() - started < 5
+        with pytest.raises(DeadlineExceeded) as raised, deadline(0.5):
+            await db.execute(INSERT, {"n": 2})
+        # The read's connection is given up, and there is no other that it could have gone to.
+        assert not raised.value.outcome_unknown
         proxy.heal()
         await works(db, 10)
+        assert await marks() == [1, *range(10, 16)]
 
 
 async def test_a_write_in_a_black_hole_is_in_doubt(proxy, aurora, marks):
     async with aurora() as db:
-        await db.execute(INSERT, n=1)
+        await db.execute(INSERT, {"n": 1})
         proxy.inject(BlackHole(), at=Reply("INSERT"))
-        with pytest.raises(DeadlineExceeded) as raised:
-            async with deadline(0.5):
-                await db.execute(INSERT, n=2)
+        with pytest.raises(DeadlineExceeded) as raised, deadline(0.5):
+            await db.execute(INSERT, {"n": 2})
         assert raised.value.outcome_unknown
         assert await marks() == [1, 2]
         proxy.heal()
@@ -125,10 +124,10 @@ async def test_a_commit_in_a_black_hole_is_in_doubt_at_the_deadline(proxy, auror
     async with aurora() as db:
         proxy.inject(BlackHole(), at=Reply("COMMIT"))
         started = time.monotonic()
-        with pytest.raises(CommitInDoubt):
-            async with deadline(0.5), db.transaction() as tx:
-                await tx.execute(INSERT, n=1)
-        assert time.monotonic() - started < 1.5
+        with pytest.raises(CommitInDoubt), deadline(0.5):
+            async with db.transaction() as tx:
+                await tx.execute(INSERT, {"n": 1})
+        assert time.monotonic() - started < 5
         assert await marks() == [1]
         proxy.heal()
         await works(db, 10)
@@ -137,32 +136,30 @@ async def test_a_commit_in_a_black_hole_is_in_doubt_at_the_deadline(proxy, auror
 @pytest.mark.parametrize("fault", [BlackHole(), Unanswered()], ids=repr)
 async def test_new_connections_that_are_not_answered(proxy, aurora, fault):
     async with aurora(max_pool_size=2) as db:
-        await db.execute(INSERT, n=1)
+        await db.execute(INSERT, {"n": 1})
         proxy.inject(fault, on="new")
         # The open connection serves on; whoever needs a second one gives up in time.
         async with db.transaction() as tx:
-            await tx.execute(INSERT, n=2)
+            await tx.execute(INSERT, {"n": 2})
             started = time.monotonic()
-            with pytest.raises((DeadlineExceeded, PoolTimeout)):
-                async with deadline(0.4):
-                    await db.execute(INSERT, n=3)
-            assert time.monotonic() - started < 1.5
+            with pytest.raises((DeadlineExceeded, PoolTimeout)), deadline(0.4):
+                await db.execute(INSERT, {"n": 3})
+            assert time.monotonic() - started < 5
         proxy.heal()
         await works(db, 10)
 
 
 async def test_all_sockets_reset_under_load(proxy, aurora, marks):
     async with aurora(max_pool_size=3) as db:
-        acknowledged, in_doubt = set(), set()
+        acknowledged, in_doubt, refused = set(), set(), set()
 
         async def writer(start):
             for n in range(start, start + 40):
                 try:
-                    await db.execute(INSERT, n=n)
+                    await db.execute(INSERT, {"n": n})
                     acknowledged.add(n)
                 except ConnectionLost as error:
-                    assert error.outcome_unknown
-                    in_doubt.add(n)
+                    (in_doubt if error.outcome_unknown else refused).add(n)
 
         async def trouble():
             for _ in range(5):
@@ -173,6 +170,7 @@ async def test_all_sockets_reset_under_load(proxy, aurora, marks):
         there = await marks()
         assert len(there) == len(set(there))
         assert acknowledged <= set(there) <= acknowledged | in_doubt
+        assert len(acknowledged | in_doubt | refused) == 160
         await works(db, 1000)
 
 
@@ -184,7 +182,8 @@ async def test_slices_and_latency_change_nothing_but_time(proxy, aurora, marks):
         rows = await db.fetch_all("SELECT n, t FROM marks ORDER BY n")
         assert [(row.n, row.t) for row in rows] == [(n, "x") for n in range(6)]
         async with db.transaction() as tx:
-            await tx.execute(INSERT, n=50)
+            await tx.execute(INSERT, {"n": 50})
         assert await marks() == [*range(6), 50]
-        assert await db.bulk_insert("marks", [{"n": n, "t": "é"} for n in range(100, 400)]) == 300
+        await db.bulk_insert("marks", [{"n": n, "t": "é"} for n in range(100, 400)])
+        assert await db.fetch_value("SELECT count(*) FROM marks WHERE t = 'é'") == 300
     assert proxy.stats.bytes_lost == 0
