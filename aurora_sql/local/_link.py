@@ -217,8 +217,6 @@ class _Way:
     async def _allowed(self, size: int) -> int:
         """How many bytes may go in one write, after waiting for the rate."""
         shape = self.shape
-        if shape.left is not None:
-            size = min(size, shape.left)
         if shape.slices is not None:
             size = min(size, shape.slices)
         if shape.rate is not None:
@@ -233,14 +231,16 @@ class _Way:
     async def _write(self, data: memoryview) -> bool:
         if self.target is None:
             return False
+        # Counted first: whoever has received bytes finds them counted.
+        self.link.counters.passed(self.direction, len(data))
         try:
             await asyncio.get_running_loop().sock_sendall(self.target, data)
         except OSError:
+            self.link.counters.passed(self.direction, -len(data))
             self.link.end(reset=True)
             return False
         if self.shape.left is not None:
             self.shape.left -= len(data)
-        self.link.counters.passed(self.direction, len(data))
         return True
 
 

@@ -75,7 +75,7 @@ class _Watch:
 
 
 class FaultProxy:
-    """A TCP proxy in front of one server, with faults on demand.
+    """A TCP proxy in front of one PostgreSQL server, with faults on demand.
 
     Use it with ``async with`` or with ``with``. It runs in a thread of its own, so that faults
     keep their time while the caller's event loop is busy or blocked. Its methods wait until what
