@@ -111,11 +111,29 @@ async def test_healing_resets_new_connections_that_fell_into_a_black_hole(echo):
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await reader.read(1)
+    silent, _ = await echo.connect()
+    async with asyncio.timeout(5):
+        while echo.stats.open < 2:  # noqa: ASYNC110 - polls another thread
+            await asyncio.sleep(0.005)
     echo.heal()
-    with pytest.raises(ConnectionResetError):
-        await reader.read()
+    for each in (reader, silent):
+        with pytest.raises(ConnectionResetError):
+            await each.read()
     reader, writer = await echo.connect()
     assert await echoed(reader, writer) == HELLO
+
+
+async def test_the_end_of_a_connection_is_held_too(echo):
+    reader, writer = await echo.connect()
+    assert await echoed(reader, writer) == HELLO
+    echo.inject(BlackHole(keep=True))
+    writer.write_eof()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await reader.read()
+    assert echo.stats.open == 1
+    echo.heal()
+    assert await reader.read() == b""
 
 
 async def test_a_limit_of_bytes_is_exact_and_its_end_can_be_chosen(echo):
