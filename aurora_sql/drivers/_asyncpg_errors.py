@@ -9,51 +9,13 @@ from __future__ import annotations
 
 import re
 import ssl
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TypeGuard
 
 import asyncpg
 
-from aurora_sql import errors
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-# SQLSTATEs by which the server says that this session ends or cannot be had.
-_LOST = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04"})
-# Classes that mean a lost session only with severity FATAL or PANIC: as ERROR they come with
-# the session alive (a missing file, a corrupt index), and another instance is no cure.
-_LOST_IF_FATAL = ("58", "F0", "XX")
-_FATAL = frozenset({"FATAL", "PANIC"})
-# The server says itself that it does not know how the transaction ended.
-_UNKNOWN_OUTCOME = frozenset({"40003", "08007"})
-
-_BY_CODE: dict[str, type[errors.DatabaseError]] = {
-    "23505": errors.UniqueViolation,
-    "23503": errors.ForeignKeyViolation,
-    "23001": errors.ForeignKeyViolation,
-    "23514": errors.CheckViolation,
-    "23502": errors.NotNullViolation,
-    "23P01": errors.ExclusionViolation,
-    "40001": errors.SerializationConflict,
-    "40P01": errors.Deadlock,
-    "55P03": errors.LockTimeout,
-    "25006": errors.ReadOnlyInstance,
-    "25P02": errors.TransactionAborted,
-    "26000": errors.StatementStale,
-    "42P05": errors.StatementStale,
-    "57014": errors.QueryCancelled,
-}
-_BY_CLASS: dict[str, type[errors.DatabaseError]] = {
-    "22": errors.DataError,
-    "23": errors.IntegrityError,
-    "40": errors.ConflictError,
-    "42": errors.ProgrammingError,
-    "0A": errors.ProgrammingError,
-    "24": errors.ProgrammingError,
-    "34": errors.ProgrammingError,
-    "3D": errors.ProgrammingError,
-    "3F": errors.ProgrammingError,
-}
+from aurora_sql import errors, taxonomy
+from aurora_sql.taxonomy import Category
+from aurora_sql.types import Engine
 
 # asyncpg's picture of a composite or enum type no longer fits; raised after the statement ran.
 STALE_TYPES = asyncpg.exceptions.OutdatedSchemaCacheError
@@ -111,16 +73,22 @@ def from_server(exc: asyncpg.PostgresError, *, where: str, sent: bool) -> errors
     code: str = exc.sqlstate or ""
     severity = getattr(exc, "severity_en", None) or getattr(exc, "severity", None)
     message = str(exc.args[0]) if exc.args else type(exc).__name__
-    if code == "53300":
-        return errors.TooManyConnections(f"{where}: {message}")
-    if is_loss(code, severity):
+    kind = taxonomy.classify(
+        Engine.POSTGRESQL,
+        code,
+        severity,
+        stale_plan=isinstance(exc, asyncpg.exceptions.InvalidCachedStatementError),
+    )
+    if kind.ends_session:
         return _lost(f"{message} ({code})", where=where, sent=sent)
-    if code in _UNKNOWN_OUTCOME:
+    if kind.category is Category.UNKNOWN:
         return errors.ConnectionLost(
             f"{where}: {message} ({code}); whether it was applied is not known",
             outcome_unknown=True,
         )
-    make = _class_of(code, exc)
+    make = kind.error
+    if not issubclass(make, errors.DatabaseError):
+        return make(f"{where}: {message}")
     if code == "57014":
         message = f"{message}: {_why_cancelled(message)}"
     return make(
@@ -133,19 +101,6 @@ def from_server(exc: asyncpg.PostgresError, *, where: str, sent: bool) -> errors
         column_name=exc.column_name,
         position=int(exc.position) if exc.position else None,
     )
-
-
-def is_loss(code: str, severity: str | None) -> bool:
-    """Whether this answer of the server means that the session is gone."""
-    if code[:2] == "08":
-        return code not in {"08004", "08007"}
-    return code in _LOST or (severity in _FATAL and code[:2] in _LOST_IF_FATAL)
-
-
-def _class_of(code: str, exc: asyncpg.PostgresError) -> Callable[..., errors.DatabaseError]:
-    if isinstance(exc, asyncpg.exceptions.InvalidCachedStatementError):
-        return errors.StatementStale
-    return _BY_CODE.get(code) or _BY_CLASS.get(code[:2]) or errors.DatabaseError
 
 
 def _why_cancelled(message: str) -> str:
@@ -215,8 +170,6 @@ def _brief(exc: BaseException) -> str:
 
 # --- at connect -----------------------------------------------------------------------------
 
-_LOGIN = frozenset({"28000", "28P01", "08004"})
-
 
 def on_connect(
     exc: Exception,
@@ -281,7 +234,8 @@ def _refused(
 ) -> errors.AuroraError:
     code: str = exc.sqlstate or ""
     message = str(exc.args[0]) if exc.args else type(exc).__name__
-    if code in _LOGIN:
+    make = taxonomy.connect_error(Engine.POSTGRESQL, code)
+    if make is errors.AuthenticationFailed:
         return errors.AuthenticationFailed(
             f"{where}: {message} ({code}): check username and password, and that pg_hba.conf "
             f"lets {user!r} in from here"
@@ -291,7 +245,7 @@ def _refused(
             f"{where}: there is no database {database!r}: check the setting `database`, or "
             "create it"
         )
-    if code == "53300":
+    if make is errors.TooManyConnections:
         return errors.TooManyConnections(
             f"{where}: {message}: lower max_pool_size, or raise max_connections at the server "
             "or the role's limit"
@@ -301,7 +255,7 @@ def _refused(
             f"{where}: {message} ({code}): the server is starting, stopping or recovering; "
             "try again in a moment"
         )
-    if code in {"42704", "22023", "42501", "55P02"} or "unsupported startup parameter" in message:
+    if make is errors.ConfigurationError or "unsupported startup parameter" in message:
         return errors.ConfigurationError(
             f"{where}: the server refuses a setting given at connect: {message} ({code})"
         )

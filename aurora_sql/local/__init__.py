@@ -1,6 +1,11 @@
-"""A local Aurora: one PostgreSQL writer, real streaming readers, Aurora's own functions."""
+"""A local Aurora: one PostgreSQL writer, real streaming readers, Aurora's own functions.
 
+And a proxy that does to connections what networks do: :class:`FaultProxy`.
+"""
+
+from aurora_sql.local import faults
 from aurora_sql.local._cluster import LocalCluster
+from aurora_sql.local._proxy import FaultProxy, ProxyStats
 from aurora_sql.local._server import LocalInstance
 
-__all__ = ["LocalCluster", "LocalInstance"]
+__all__ = ["FaultProxy", "LocalCluster", "LocalInstance", "ProxyStats", "faults"]

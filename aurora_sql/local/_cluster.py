@@ -18,6 +18,7 @@ from aurora_sql.local._background import Background
 from aurora_sql.local._endpoint import Endpoint
 from aurora_sql.local._folder import RunFolder
 from aurora_sql.local._prepare import Preparation, instance_id
+from aurora_sql.local._proxy import FaultProxy
 from aurora_sql.local._server import LocalInstance, PortTaken, Server
 from aurora_sql.local._status import StatusBoard, execute, wait_replayed
 from aurora_sql.local._tools import Tools, tail
@@ -333,6 +334,17 @@ class LocalCluster:
     async def resume(self, which: str) -> None:
         """Let a paused instance go on."""
         await asyncio.to_thread(self._find(which).resume)
+
+    def fault_proxy(self, which: str) -> FaultProxy:
+        """A proxy in front of one instance, not started yet: use it with ``async with``.
+
+        ``settings().replace({"write_endpoint": f"{proxy.host}:{proxy.port}"})`` leads through it.
+
+        Args:
+            which: An identifier, or ``"writer"``.
+        """
+        server = self._find(which)
+        return FaultProxy(server.host, server.port)
 
     # How it lives
 
