@@ -90,6 +90,13 @@ def from_server(exc: asyncpg.PostgresError, *, where: str, sent: bool) -> errors
     if not issubclass(make, errors.DatabaseError):
         return make(f"{where}: {message}")
     if code == "57014":
+        if "statement timeout" in message:
+            # The same limit as the caller's own, which may only be a moment later.
+            return errors.DeadlineExceeded(
+                f"{where}: {message}: nothing was applied; raise command_timeout or the"
+                " statement's timeout, or make the statement cheaper",
+                retry_safe=True,
+            )
         message = f"{message}: {_why_cancelled(message)}"
     return make(
         message,
@@ -104,11 +111,6 @@ def from_server(exc: asyncpg.PostgresError, *, where: str, sent: bool) -> errors
 
 
 def _why_cancelled(message: str) -> str:
-    if "statement timeout" in message:
-        return (
-            "the server's statement_timeout passed; raise command_timeout or the "
-            "statement's timeout, or make the statement cheaper"
-        )
     if "user request" in message:
         return "a cancel request was sent for this session"
     return "the server cancelled it"
