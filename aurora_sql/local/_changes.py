@@ -39,7 +39,16 @@ SELECT greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_rep
 _REPLAYED = "SELECT pg_catalog.pg_last_wal_replay_lsn()::text"
 _RESUME = "SELECT pg_catalog.pg_wal_replay_resume()"
 _READING = "SELECT pg_catalog.pg_is_in_recovery()"
-_STREAMS = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver WHERE status = 'streaming')"
+_DELAY = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'recovery_min_apply_delay'"
+# What the writer says: a reader that is refused says for a moment that it streams.
+_STREAMS = """
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_stat_replication
+    WHERE application_name = '{reader}' AND state = 'streaming'
+)
+"""
+_TOO_LATE = "has already been removed"
+"""What the log says of a reader that needs records that the writer keeps no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +197,7 @@ class Changes:
             members.configure(server)
             server.signal_main(signal.SIGHUP)
         members.start(old)
+        self._announce()
         await asyncio.gather(
             *(self._attach(server) for server in members.servers[1:] if server.pid is not None)
         )
@@ -196,11 +206,10 @@ class Changes:
         """Wait until a reader follows the writer; one that cannot is made anew."""
         if self._stands_still(server):
             return
+        seen = server.log.stat().st_size
         try:
             await server.wait_ready(time.monotonic() + self._members.plan.timeout)
-            async with asyncio.timeout(_ATTACH), session(server, self._user, _ATTACH) as asked:
-                while not await value(asked, _STREAMS):  # noqa: ASYNC110 - the server sends no event
-                    await asyncio.sleep(_POLL)
+            await self._wait_streams(server, seen)
         except (AuroraError, TimeoutError):
             if self._stands_still(server) or self._stands_still(self._members.writer):
                 return  # meanwhile nobody is there to follow, or it was paused or killed
@@ -208,6 +217,19 @@ class Changes:
             await asyncio.to_thread(server.kill)
             await self._copy_and_start(server)
         self._say(f"{server.id} follows {self._members.writer.id}")
+
+    async def _wait_streams(self, server: Server, seen: int) -> None:
+        sql = _STREAMS.format(reader=server.id)
+        async with (
+            asyncio.timeout(_ATTACH),
+            session(self._members.writer, self._user, _ATTACH) as asked,
+        ):
+            while not await value(asked, sql):
+                with server.log.open(encoding="utf-8", errors="replace") as log:
+                    log.seek(seen)
+                    if _TOO_LATE in log.read():
+                        raise OperationalError(_TOO_LATE)
+                await asyncio.sleep(_POLL)
 
     @staticmethod
     def _stands_still(server: Server) -> bool:
@@ -279,7 +301,23 @@ class Changes:
             server.lag = float(seconds)
             self._members.configure(server)
             server.signal_main(signal.SIGHUP)
+            if not self._stands_still(server):
+                try:
+                    await self._wait_delay(server)
+                except TimeoutError as error:
+                    raise OperationalError(f"{server.id} does not take its new lag") from error
             self._say(f"{server.id} replays {seconds:g} s late")
+
+    async def _wait_delay(self, server: Server) -> None:
+        # A new session each time: the main process makes it after it has passed the signal on to
+        # the replaying process, which then looks before it applies the next record.
+        wanted = str(round(server.lag * 1000))
+        async with asyncio.timeout(_ATTACH):
+            while True:
+                async with session(server, self._user, _ATTACH) as asked:
+                    if await value(asked, _DELAY) == wanted:
+                        return
+                await asyncio.sleep(_POLL)
 
     def _need_writer(self, what: str) -> None:
         writer = self._members.writer

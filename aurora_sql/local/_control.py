@@ -91,8 +91,8 @@ class Control:
             _send(writer, await self._run(json.loads(line), writer))
             await writer.drain()
         except (OSError, ValueError, AuroraError, asyncio.CancelledError):
-            # The command went away, or the cluster is being stopped: nobody is left to tell. Not passed
-            # on: the stream server of Python 3.11 would report it as an error.
+            # The command went away, or the cluster is being stopped: nobody is left to tell. Not
+            # passed on: the stream server of Python 3.11 would report it as an error.
             pass
         finally:
             self._tasks.discard(task)

@@ -151,8 +151,10 @@ class Members:
         else:
             self.tools.user.make_folder(server.folder)
         writer = self.writer
-        # -X fetch: one process, which nothing outlives when it is killed.
-        options = ("-X", "fetch", "-c", "fast", "--no-sync", "--no-manifest", "-w")
+        # -X stream holds a slot, so that no record it needs is removed meanwhile. Its second
+        # process outlives a kill of the first, but only the end of the cluster does that, and it
+        # ends both.
+        options = ("-X", "stream", "-c", "fast", "--no-sync", "--no-manifest", "-w")
         place = ("-h", writer.folder, "-p", str(writer.port), "-U", self.plan.username)
         await self.tools.run(
             f"pg_basebackup-{server.id}", [program, "-D", server.data, *place, *options]
