@@ -79,6 +79,16 @@ class Aurora(TransactionalScope):
     async def __aenter__(self) -> Self:
         if self._state != "not open":
             raise UsageError(f"this Aurora is {self._state}; make a new one for each block")
+        self._state = "being opened"
+        try:
+            await self._open()
+        except BaseException:
+            self._state = "not open"
+            raise
+        self._state = "open"
+        return self
+
+    async def _open(self) -> None:
         settings = self._settings if self._settings is not None else AuroraSettings()
         dialect = settings.engine.value
         registry = self._registry(dialect)
@@ -97,20 +107,23 @@ class Aurora(TransactionalScope):
             sensitive_data=settings.enable_sensitive_data_logging,
             observers=self._observers,
         )
-        cluster = Cluster(settings, sweeper)
+        # The server enforces a limit of its own, given at connect: it must let every statement
+        # have the time that its `timeout:` says.
+        declared = [] if registry is None else [one.timeout or 0.0 for one in registry.values()]
+        cluster = Cluster(settings, sweeper, max(settings.command_timeout, *declared, 0.0))
         try:
             await cluster.open()
         except BaseException:
-            await cluster.close()
-            sweeper.stop()
+            try:
+                await cluster.close()
+            finally:
+                sweeper.stop()
             raise
         shared = Shared(context, cluster, StatementTree(registry), AdHocStatements(dialect))
         self._sweeper = sweeper
         self._attach(shared, cluster.route)
         self.writer = Scope(shared, cluster.writer_for)
         self.reader = Scope(shared, cluster.reader_for)
-        self._state = "open"
-        return self
 
     async def __aexit__(
         self,

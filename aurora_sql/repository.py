@@ -5,13 +5,23 @@ Anything beyond one row by its key belongs in a SQL file, where it can be read a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from aurora_sql.bulk import find_columns, values_of
+from aurora_sql.bulk import (
+    check_columns,
+    field_names,
+    is_model,
+    quote,
+    quote_all,
+    split_table,
+    to_driver,
+)
 from aurora_sql.errors import ParameterError, RowNotFound, StaleVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from aurora_sql.session import Executor
 
@@ -35,13 +45,15 @@ class Repository(Generic[ModelT]):
     Args:
         db: What runs the statements: a database, a view, a session or a transaction.
         model: A pydantic model or a dataclass whose fields are the columns.
-        table: Table name, ``schema.table`` allowed.
+        table: Table name, ``schema.table`` allowed; as for ``bulk_insert``.
         key: Column that identifies a row.
         version: Column of whole numbers for optimistic locking: an update finds the row only
             with the version that was read, and raises it by one. None for last write wins.
+        computed: Columns that the database alone fills in (generated ones, those of a trigger):
+            read, never written.
 
     Raises:
-        ParameterError: The model has no field for ``key`` or ``version``.
+        ParameterError: The model has no field for one of these columns, or it is no model.
     """
 
     def __init__(
@@ -52,25 +64,31 @@ class Repository(Generic[ModelT]):
         table: str,
         key: str = "id",
         version: str | None = None,
+        computed: Sequence[str] = (),
     ) -> None:
         self._db = db
         self._model = model
         self._table = table
         self._key = key
         self._version = version
-        self._columns = find_columns(model, f"Repository({table!r})")
-        for role, column in (("key", key), ("version", version)):
-            if column is not None and column not in self._columns:
-                raise ParameterError(
-                    f"Repository({table!r}): {model.__name__} has no field for the {role} column"
-                    f" {column!r}"
-                )
+        if not is_model(model):
+            raise ParameterError(
+                f"Repository({table!r}): {model!r} is neither a pydantic model nor a dataclass"
+            )
+        self._columns = field_names(model)
+        self._computed = frozenset(check_columns(computed, "computed") if computed else ())
+        self._check([key, *([] if version is None else [version]), *sorted(self._computed)])
+        if self._computed & {key, version}:
+            raise ParameterError(
+                f"Repository({table!r}): key and version are written, they cannot be computed"
+            )
+        self._written = tuple(name for name in self._columns if name not in self._computed)
         self._texts: dict[tuple[Any, ...], str] = {}
 
     def on(self, db: Executor) -> Repository[ModelT]:
         """Return the same repository on another executor, such as a transaction."""
-        other = Repository(db, self._model, table=self._table, key=self._key, version=self._version)
-        other._texts = self._texts
+        other = copy(self)  # the texts are shared
+        other._db = db  # noqa: SLF001 - of the same class
         return other
 
     async def get(self, key: Any) -> ModelT:
@@ -87,7 +105,7 @@ class Repository(Generic[ModelT]):
     async def find(self, key: Any) -> ModelT | None:
         """Return the row with this key, or None."""
         text = self._text(("find",), self._find_sql)
-        return await self._db.fetch_maybe(text, {self._key: key}, model=self._model)
+        return await self._db.fetch_maybe(text, {self._name(self._key): key}, model=self._model)
 
     async def list(
         self,
@@ -101,23 +119,36 @@ class Repository(Generic[ModelT]):
 
         Args:
             where: Column to value; None stands for NULL.
-            order_by: Columns; a leading ``-`` for descending.
-            limit: Most rows; None for all.
-            offset: Rows to leave out at the start.
+            order_by: Columns; a leading ``-`` for descending. The key decides between equals,
+                so that pages neither overlap nor leave a row out.
+            limit: Most rows, 0 or more; None for all.
+            offset: Rows to leave out at the start, 0 or more.
 
         Raises:
-            ParameterError: The model has no such column.
+            ParameterError: The model has no such column, or a number is negative.
         """
-        given = dict(where or {})
-        order = tuple(order_by) or (self._key,)
-        self._check([*given, *(one.removeprefix("-") for one in order)])
+        if isinstance(order_by, str):
+            raise ParameterError(
+                f"Repository({self._table!r}): order_by is a list of columns, not {order_by!r}"
+            )
+        if offset < 0 or (limit is not None and limit < 0):
+            raise ParameterError(
+                f"Repository({self._table!r}): limit and offset are 0 or more, not {limit} and"
+                f" {offset}"
+            )
+        given = {name: to_driver(value) for name, value in (where or {}).items()}
+        order = tuple(order_by)
+        ordered = [one.removeprefix("-") for one in order]
+        self._check([*given, *ordered])
+        if self._key not in ordered:
+            order += (self._key,)
         nulls = tuple(sorted(name for name, value in given.items() if value is None))
         names = tuple(sorted(set(given) - set(nulls)))
         text = self._text(
             ("list", names, nulls, order, limit is not None),
             lambda: self._list_sql(names, nulls, order, limited=limit is not None),
         )
-        params = {f"w_{name}": given[name] for name in names} | {"page_offset": offset}
+        params = {self._name(name): given[name] for name in names} | {"page_offset": offset}
         if limit is not None:
             params["page_limit"] = limit
         return await self._db.fetch_all(text, params, model=self._model)
@@ -126,18 +157,19 @@ class Repository(Generic[ModelT]):
         """Insert a row and return it as it now stands, with what the database filled in.
 
         Args:
-            row: A model, whose key is left to the database where it is None; or a mapping of
-                columns to values.
+            row: A model, or a mapping of columns to values. Of a model, what is None is left to
+                the database if it is the key, or if it was never set (which a pydantic model
+                knows): it gets the column's default.
 
         Raises:
+            ParameterError: A column is unknown, or one that the database computes.
             UniqueViolation: Such a row exists already; other constraints likewise.
         """
-        values = self._values(row)
-        if values.get(self._key, ...) is None:
-            del values[self._key]
+        values = self._given(row) if isinstance(row, Mapping) else self._new(row)
         names = tuple(values)
         text = self._text(("insert", names), lambda: self._insert_sql(names))
-        return await self._db.fetch_one(text, values, model=self._model)
+        params = {self._name(name): value for name, value in values.items()}
+        return await self._db.fetch_one(text, params, model=self._model)
 
     async def update(self, row: ModelT) -> ModelT:
         """Write all columns of a row and return it as it now stands.
@@ -146,9 +178,13 @@ class Repository(Generic[ModelT]):
             StaleVersion: Somebody changed or deleted the row since it was read.
             RowNotFound: There is no such row (without a version column).
         """
-        values = self._values(row)
-        text = self._text(("update",), self._update_sql)
-        found = await self._db.fetch_maybe(text, values, model=self._model)
+        changes = [name for name in self._written if name != self._key]
+        if not changes:
+            raise ParameterError(f"{self!r}: there is no column besides the key to update")
+        values = {name: to_driver(getattr(row, name)) for name in self._written}
+        text = self._text(("update",), lambda: self._update_sql(changes))
+        params = {self._name(name): value for name, value in values.items()}
+        found = await self._db.fetch_maybe(text, params, model=self._model)
         if found is not None:
             return found
         key = values[self._key]
@@ -176,9 +212,9 @@ class Repository(Generic[ModelT]):
         if version is not None and self._version is None:
             raise ParameterError(f"Repository({self._table!r}) has no version column")
         text = self._text(("delete", version is not None), lambda: self._delete_sql(version))
-        params = {self._key: key}
+        params = {self._name(self._key): key}
         if self._version is not None and version is not None:
-            params[self._version] = version
+            params[self._name(self._version)] = version
         deleted = await self._db.execute(text, params) > 0
         if version is not None and not deleted:
             raise StaleVersion(
@@ -202,15 +238,32 @@ class Repository(Generic[ModelT]):
                 f" are {', '.join(self._columns)}"
             )
 
-    def _values(self, row: ModelT | Mapping[str, Any]) -> dict[str, Any]:
-        values = values_of(row, self._columns)
-        self._check(list(values))
-        return values
+    def _given(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        self._check(list(row))
+        computed = sorted(self._computed.intersection(row))
+        if computed:
+            raise ParameterError(
+                f"Repository({self._table!r}): the database computes {', '.join(computed)}"
+            )
+        return {name: to_driver(value) for name, value in row.items()}
+
+    def _new(self, row: ModelT) -> dict[str, Any]:
+        given = getattr(row, "model_fields_set", self._columns)
+        values = {name: to_driver(getattr(row, name)) for name in self._written}
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None or (name != self._key and name in given)
+        }
+
+    def _name(self, column: str) -> str:
+        # Any field name may be a column, but not every one a parameter.
+        return column if column.isascii() else f"p_{self._columns.index(column)}"
 
     def _find_sql(self) -> str:
         b = _Builder(self._table)
         query = b.query.from_(b.table).select(*self._columns)
-        return str(query.where(b.column(self._key) == b.value(self._key)))
+        return str(query.where(b.column(self._key) == b.value(self._name(self._key))))
 
     def _list_sql(
         self, names: Sequence[str], nulls: Sequence[str], order: Sequence[str], *, limited: bool
@@ -218,7 +271,7 @@ class Repository(Generic[ModelT]):
         b = _Builder(self._table)
         query = b.query.from_(b.table).select(*self._columns)
         for name in names:
-            query = query.where(b.column(name) == b.value(f"w_{name}"))
+            query = query.where(b.column(name) == b.value(self._name(name)))
         for name in nulls:
             query = query.where(b.column(name).isnull())
         for one in order:
@@ -228,30 +281,29 @@ class Repository(Generic[ModelT]):
 
     def _insert_sql(self, names: Sequence[str]) -> str:
         b = _Builder(self._table)
-        if not names:
-            returned = ", ".join(f'"{name}"' for name in self._columns)
-            return f"INSERT INTO {b.table} DEFAULT VALUES RETURNING {returned}"
-        query = b.query.into(b.table).columns(*names).insert(*(b.value(name) for name in names))
-        return str(query.returning(*self._columns))
+        if not names:  # pypika does not know this form
+            table = ".".join(map(quote, split_table(self._table)))
+            return f"INSERT INTO {table} DEFAULT VALUES RETURNING {quote_all(self._columns)}"
+        values = (b.value(self._name(name)) for name in names)
+        return str(b.query.into(b.table).columns(*names).insert(*values).returning(*self._columns))
 
-    def _update_sql(self) -> str:
+    def _update_sql(self, changes: Sequence[str]) -> str:
         b = _Builder(self._table)
         query = b.query.update(b.table)
-        for name in self._columns:
-            if name == self._version:
-                query = query.set(b.column(name), b.column(name) + 1)
-            elif name != self._key:
-                query = query.set(b.column(name), b.value(name))
-        query = query.where(b.column(self._key) == b.value(self._key))
+        for name in changes:
+            new = b.column(name) + 1 if name == self._version else b.value(self._name(name))
+            query = query.set(b.column(name), new)
+        query = query.where(b.column(self._key) == b.value(self._name(self._key)))
         if self._version is not None:
-            query = query.where(b.column(self._version) == b.value(self._version))
+            query = query.where(b.column(self._version) == b.value(self._name(self._version)))
         return str(query.returning(*self._columns))
 
     def _delete_sql(self, version: int | None) -> str:
         b = _Builder(self._table)
-        query = b.query.from_(b.table).delete().where(b.column(self._key) == b.value(self._key))
+        query = b.query.from_(b.table).delete()
+        query = query.where(b.column(self._key) == b.value(self._name(self._key)))
         if version is not None and self._version is not None:
-            query = query.where(b.column(self._version) == b.value(self._version))
+            query = query.where(b.column(self._version) == b.value(self._name(self._version)))
         return str(query)
 
     def __repr__(self) -> str:
@@ -265,9 +317,9 @@ class _Builder:
         import pypika  # noqa: PLC0415 - imports of the library stay quick
         from pypika.dialects import PostgreSQLQuery  # noqa: PLC0415 - the same
 
-        schema, dot, name = table.rpartition(".")
+        *schema, name = split_table(table)
         self.query: Any = PostgreSQLQuery
-        self.table = pypika.Table(name, schema=schema if dot else None)
+        self.table = pypika.Table(name, schema=schema[0] if schema else None)
         self._field = pypika.Field
         self._order = pypika.Order
         self._parameter = pypika.NamedParameter

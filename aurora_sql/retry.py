@@ -54,18 +54,19 @@ def verdict(error: BaseException, *, access: Access, in_transaction: bool) -> Ve
     accident for a lone statement: whoever wrote NOWAIT wants to know. A transaction that is
     marked as replayable runs again.
     """
-    if not isinstance(error, AuroraError):
+    if not isinstance(error, AuroraError) or isinstance(error, _UNHEALABLE):
         return Verdict.RAISE
     again = Verdict.REPLAY if in_transaction else Verdict.RETRY
-    if isinstance(error, _UNHEALABLE):
-        return Verdict.RAISE
     if isinstance(error, LockTimeout):
         return Verdict.REPLAY if in_transaction else Verdict.RAISE
-    if isinstance(error, (ConflictError, StatementStale, ConnectionFailed)):
+    if isinstance(error, (ConflictError, ConnectionFailed)):
         return again
-    if isinstance(error, ConnectionLost):
+    if isinstance(error, StatementStale) and in_transaction:
+        return Verdict.REPLAY
+    if isinstance(error, (ConnectionLost, StatementStale)):
         # Lost before COMMIT was sent, a transaction is certain not to have been applied; the
-        # session layer says so through retry_safe. A lone write on its way is in doubt.
+        # session layer says so through retry_safe. A lone write on its way is in doubt, and one
+        # whose result turned out not to fit has been applied.
         harmless = error.retry_safe or (access is Access.READ and not in_transaction)
         return again if harmless else Verdict.RAISE
     return Verdict.RAISE

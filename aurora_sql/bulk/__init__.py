@@ -5,15 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aurora_sql.bulk._host import BulkHost
-from aurora_sql.bulk._input import find_columns, values_of
+from aurora_sql.bulk._names import check_columns, quote, quote_all, split_table
 from aurora_sql.bulk._operations import Delete, Insert, Update, Upsert
+from aurora_sql.bulk._values import field_names, is_model, to_driver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 
     from aurora_sql.types import BulkResult
 
-__all__ = ["BulkHost", "delete", "find_columns", "insert", "update", "upsert", "values_of"]
+__all__ = [
+    "BulkHost",
+    "check_columns",
+    "delete",
+    "field_names",
+    "insert",
+    "is_model",
+    "quote",
+    "quote_all",
+    "split_table",
+    "to_driver",
+    "update",
+    "upsert",
+]
 
 
 async def insert(

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from aurora_sql.execution import Context
     from aurora_sql.pool import Pooled
+    from aurora_sql.statements import Statement
 
 
 class BulkHost(ABC):
@@ -25,9 +26,35 @@ class BulkHost(ABC):
         self.in_transaction = in_transaction
 
     @abstractmethod
-    def lease(self) -> AbstractAsyncContextManager[Pooled]:
-        """Lease a connection; each command commits by itself, unless in a transaction."""
+    async def acquire(self) -> Pooled:
+        """Return a connection; each command on it commits by itself, unless in a transaction."""
+
+    @abstractmethod
+    def release(self, pooled: Pooled) -> None:
+        """Give back what :meth:`acquire` returned."""
 
     @abstractmethod
     def transaction(self) -> AbstractAsyncContextManager[Pooled]:
         """Lease a connection in a transaction that commits at the end of the block."""
+
+    @abstractmethod
+    def limit(self) -> float:
+        """Return when a call that starts now has to be over, as loop time; infinite for never.
+
+        The command timeout is not meant for loads of any length and does not count.
+        """
+
+    @abstractmethod
+    def probe(self, sql: str) -> Statement:
+        """Return the parsed statement for a text, the same one each time while it is in use."""
+
+    @abstractmethod
+    def check(self, sql: str) -> None:
+        """Make sure, before anything is taken or sent, that a write can run here.
+
+        Args:
+            sql: A statement that writes to the table.
+
+        Raises:
+            UsageError: It cannot.
+        """

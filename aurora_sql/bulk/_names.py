@@ -58,7 +58,7 @@ def check_columns(columns: Iterable[object], what: str) -> tuple[str, ...]:
         names.append(name)
     if not names:
         raise ParameterError(f"{what}: name at least one column")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
         raise ParameterError(f"{what}: {', '.join(twice)} stands twice")
     return tuple(names)

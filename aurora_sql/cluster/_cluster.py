@@ -34,10 +34,12 @@ class Cluster:
     Args:
         settings: Endpoints, sizes and limits.
         sweeper: Enforces deadlines for all pools.
+        server_timeout: The server's limit per statement in seconds.
     """
 
-    def __init__(self, settings: AuroraSettings, sweeper: Sweeper) -> None:
+    def __init__(self, settings: AuroraSettings, sweeper: Sweeper, server_timeout: float) -> None:
         self._settings = settings
+        self._server_timeout = server_timeout
         self._options = PoolOptions(
             min_size=settings.min_pool_size,
             max_size=settings.max_pool_size,
@@ -82,7 +84,7 @@ class Cluster:
             tls_optional=values.tls.optional,
             tls_only_if_required=values.tls.only_if_required,
             connect_timeout=values.connect_timeout,
-            command_timeout=values.command_timeout,
+            command_timeout=self._server_timeout,
             application_name=values.application_name,
         )
         return partial(self._connect, instance, options)

@@ -3,12 +3,15 @@
 In: asyncpg encodes rows to the binary format in C, given the types of the columns. It learns
 them from a prepared ``SELECT`` of the columns, which it keeps in its statement cache: after a
 change of the table it would go on with the old types, and eight bytes of a bigint are eight
-bytes of a timestamp. Here that statement is kept per table and columns as well, but executed
-in the same round trip in front of COPY, where the server refuses it if the types have changed.
+bytes of a timestamp. Here the types are kept per table and columns as well, and beside them a
+guard: a prepared ``SELECT columns … WHERE false``, executed in the same round trip in front of
+COPY, where the server refuses it if the types have changed.
 
-The statement is ``SELECT columns … UNION ALL SELECT $1, $2 …``: its placeholders have the types
-of the columns too, so that after a failure asyncpg's argument encoder can tell which value of
-the row it was, without sending anything.
+The statement that tells the types is ``SELECT columns … UNION ALL SELECT $1, $2 …``: its
+placeholders have the types of the columns too, so that after a failure asyncpg's argument
+encoder can tell which value of the row it was, without sending anything. As a guard it would
+not do: a column made narrower is united with a placeholder of the old type, and the type of the
+result stays what it was.
 """
 
 from __future__ import annotations
@@ -45,25 +48,21 @@ _NO_ROWS: Final = False
 class CopyTarget:
     """A table and its columns, ready for COPY on one connection."""
 
-    __slots__ = ("columns", "key", "names", "sql", "state")
+    __slots__ = ("columns", "guard", "key", "names", "sql", "state")
 
     def __init__(
         self,
         key: tuple[tuple[str, ...], tuple[str, ...]],
         state: StatementState,
-        *,
-        guarded: bool,
+        guard: StatementState | None,
     ) -> None:
         self.key = key
         self.state = state
+        self.guard = guard
         self.names = key[1]
         self.columns: tuple[Column, ...] = columns_of(state)
         copy = f"COPY {quote(key[0])} ({_list(key[1])}) FROM STDIN (FORMAT binary)"
-        if guarded:
-            nulls = ", ".join(["NULL"] * len(key[1]))
-            self.sql = f"EXECUTE {quote((state.name,))}({nulls}); {copy}"
-        else:
-            self.sql = copy
+        self.sql = copy if guard is None else f"EXECUTE {quote((guard.name,))}; {copy}"
 
 
 class CopyTargets:
@@ -93,23 +92,21 @@ class CopyTargets:
         if not columns:
             raise errors.ParameterError("COPY needs at least one column")
         holders = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
-        sql = (
-            f"SELECT {_list(columns)} FROM {quote(table)} WHERE false "
-            f"UNION ALL SELECT {holders} WHERE false"
-        )
+        select = f"SELECT {_list(columns)} FROM {quote(table)} WHERE false"
         # A temporary table is another one the next time. And executing the statement takes the
         # right to SELECT, which a role that only loads may lack. Their types are looked up for
         # each COPY, by the statement without a name, which need not be forgotten.
         guarded = table[0] != "pg_temp" and await connection.fetch_value(
             "SELECT pg_catalog.has_table_privilege($1::text, 'SELECT')", quote(table)
         )
-        state = await connection.prepare_state(sql, named=guarded)
-        target = CopyTarget(key, state, guarded=guarded)
+        types = f"{select} UNION ALL SELECT {holders} WHERE false"
+        guard = await connection.prepare_state(select) if guarded else None
+        state = await connection.prepare_state(types, named=guarded)
+        target = CopyTarget(key, state, guard)
         if guarded:
             self._kept[key] = target
             if len(self._kept) > _KEPT:
-                oldest = next(iter(self._kept))
-                await connection.forget(self._kept.pop(oldest).state)
+                await self.drop(connection, next(iter(self._kept.values())))
         return target
 
     async def drop(self, connection: AsyncpgConnection, target: CopyTarget) -> None:
@@ -117,6 +114,8 @@ class CopyTargets:
         if self._kept.get(target.key) is target:
             del self._kept[target.key]
             await connection.forget(target.state)
+            if target.guard is not None:
+                await connection.forget(target.guard)
 
 
 class CopyIn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import decimal
 import functools
@@ -45,7 +46,7 @@ _PYTHON_TYPES: dict[str, type[Any]] = {
     "tsquery": str,
     "macaddr": str,
     "macaddr8": str,
-    "pg_lsn": str,
+    "pg_lsn": int,
     "regclass": str,
     "regtype": str,
     "regproc": str,
@@ -110,13 +111,27 @@ def _decode_jsonb(data: bytes) -> Any:
     return orjson.loads(memoryview(data)[1:])
 
 
+def _jsonable(value: Any) -> Any:
+    """Turn a model, however deep it stands in a value, into what JSON has; called by orjson."""
+    if hasattr(type(value), "model_fields") or dataclasses.is_dataclass(value):
+        from pydantic_core import to_jsonable_python  # noqa: PLC0415 - only models come here
+
+        # By alias, as the model itself reads JSON.
+        return to_jsonable_python(value, by_alias=True)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def _encode_json(value: Any) -> bytes:
+    return orjson.dumps(value, _jsonable, orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
 def _encode_jsonb(value: Any) -> bytes:
-    return b"\x01" + orjson.dumps(value)
+    return b"\x01" + orjson.dumps(value, _jsonable, orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 def install_json(wire: private.WireProtocol) -> None:
     """Let orjson read and write json and jsonb on this connection, arrays of them included."""
-    private.set_codec(wire, private.JSON_OID, "json", orjson.dumps, orjson.loads)
+    private.set_codec(wire, private.JSON_OID, "json", _encode_json, orjson.loads)
     private.set_codec(wire, private.JSONB_OID, "jsonb", _encode_jsonb, _decode_jsonb)
 
 

@@ -1,6 +1,10 @@
 """How one statement runs: deadline, lease, prepared statement, errors, retries."""
 
-from aurora_sql.execution._connection_runner import ConnectionRunner, roll_back
+from aurora_sql.execution._connection_runner import (
+    ROLLBACK_LIMIT,
+    ConnectionRunner,
+    roll_back,
+)
 from aurora_sql.execution._context import Context
 from aurora_sql.execution._namespace import (
     BoundBatch,
@@ -16,6 +20,7 @@ from aurora_sql.execution._stream import RowStream
 from aurora_sql.execution._watch import Watch, call_limit
 
 __all__ = [
+    "ROLLBACK_LIMIT",
     "BoundBatch",
     "BoundScript",
     "BoundStatement",

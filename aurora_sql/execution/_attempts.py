@@ -59,15 +59,20 @@ def explain(
         error.add_note(f"parameters: {given or 'none'}")
 
 
-def name_parameter(error: BaseException, statement: Statement, variant: Variant) -> BaseException:
-    """Give a driver's complaint about the n-th value the parameter's name and place."""
-    number = getattr(error, "number", None)
-    if not isinstance(error, ParameterError) or number is None:
-        return error
-    name = variant.parameters[number - 1]
-    named = ParameterError(f"{statement.where}: parameter {name!r}: {error.message}")
-    named.__cause__ = error.__cause__
-    return named
+def name_parameter(error: BaseException, statement: Statement, variant: Variant) -> None:
+    """Give a driver's complaint about the n-th value the parameter's name and place.
+
+    The driver's own error, whose text quotes the value, leaves the chain: values appear with
+    ``enable_sensitive_data_logging`` only, and in a note of ours.
+    """
+    if not isinstance(error, ParameterError) or error.number is None:
+        return
+    name = variant.parameters[error.number - 1]
+    error.args = (f"{statement.where}: parameter {name!r}: {error.message}",)
+    error.number = None
+    quoting = error.__cause__
+    if quoting is not None:
+        error.__cause__ = quoting.__cause__
 
 
 def settle_wait(
@@ -109,11 +114,9 @@ def explained(
     try:
         yield
     except AuroraError as error:
-        named = name_parameter(error, statement, variant)
-        explain(context, named, statement, variant, args)
-        if named is error:
-            raise
-        raise named from error.__cause__
+        name_parameter(error, statement, variant)
+        explain(context, error, statement, variant, args)
+        raise
 
 
 class Attempts:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aurora_sql.deadlines import current_deadline
-from aurora_sql.errors import StatementStale, UsageError
+from aurora_sql.errors import AuroraError, UsageError
 from aurora_sql.execution._attempts import (
+    deadline_exceeded,
     explain,
     explained,
     name_parameter,
     settle_wait,
     soften,
 )
-from aurora_sql.execution._prepare import forget
+from aurora_sql.execution._prepare import forget_stale
 from aurora_sql.execution._stream import RowStream
 from aurora_sql.execution._watch import Watch, call_limit
 
@@ -40,6 +41,32 @@ async def entry_for(
     return entry
 
 
+async def batch_on(
+    context: Context,
+    pooled: Pooled,
+    statement: Statement,
+    variant: Variant,
+    rows: Iterable[Sequence[Any]],
+    limit: float,
+    *,
+    write_sent: bool,
+) -> None:
+    """Run a statement on a connection once for each set of values, pipelined."""
+    entry: Entry | None = None
+    try:
+        with (
+            explained(context, statement, variant, ()),
+            Watch(context, pooled, limit, what=statement.where, write_sent=write_sent),
+        ):
+            entry = await entry_for(context, pooled, statement, variant)
+            pooled.dirty |= not entry.clean
+            await entry.prepared.execute_many(rows)
+    except AuroraError as error:
+        forget_stale(pooled, variant, entry, error)
+        raise
+    entry.used = True
+
+
 async def roll_back(context: Context, pooled: Pooled) -> None:
     """Roll back in good order where that is still possible; the pool sees to the rest."""
     driver = pooled.driver
@@ -57,27 +84,65 @@ async def stream_on(
     variant: Variant,
     args: Sequence[Any],
     batch: int,
+    owner: ConnectionRunner | None = None,
 ) -> AsyncGenerator[list[Any], None]:
-    """Yield batches of rows in the open transaction of a connection."""
+    """Yield batches of rows in the open transaction of a connection.
+
+    Args:
+        context: What all calls share.
+        pooled: The connection.
+        statement: The statement.
+        variant: The text of it to run.
+        args: Values for ``$1``, ``$2``, ….
+        batch: Rows per round trip.
+        owner: Whoever shares the connection between this stream and other work; None where the
+            connection is there for the stream alone.
+    """
     what = statement.where
-    with (
-        explained(context, statement, variant, args),
-        Watch(context, pooled, call_limit(context, statement.timeout), what=what, write_sent=False),
-    ):
-        entry = await entry_for(context, pooled, statement, variant)
-    pooled.dirty |= not entry.clean
-    finish = entry.finish
-    async with aclosing(entry.prepared.stream(args, batch)) as source:
+    entry: Entry | None = None
+    source: AsyncGenerator[list[Any], None] | None = None
+    try:
         while True:
-            limit = call_limit(context, statement.timeout)
+            limit = _step_limit(context, statement, owner)
             with (
                 explained(context, statement, variant, args),
                 Watch(context, pooled, limit, what=what, write_sent=False),
             ):
+                if entry is None or source is None:
+                    entry = await entry_for(context, pooled, statement, variant)
+                    pooled.dirty |= not entry.clean
+                    source = entry.prepared.stream(args, batch)
+                    if owner is not None:
+                        owner.sources.add(source)
+                entry.used = True
                 rows = await anext(source, None)
             if rows is None:
                 return
+            finish = entry.finish
             yield rows if finish is None else finish(rows)
+    except AuroraError as error:
+        forget_stale(pooled, variant, entry, error)
+        raise
+    finally:
+        if source is not None:
+            if owner is None:
+                await source.aclose()
+            else:
+                owner.leave(source)
+
+
+def _step_limit(context: Context, statement: Statement, owner: ConnectionRunner | None) -> float:
+    """Return the deadline of the next step of a stream, if there may be one.
+
+    Raises:
+        UsageError: Between two batches the owner has ended, and the connection may be somebody
+            else's; or another task uses it right now.
+    """
+    limit = call_limit(context, statement.timeout)
+    if owner is None:
+        return limit
+    owner.connection()
+    return min(limit, owner.limit)
 
 
 class ConnectionRunner:
@@ -88,17 +153,24 @@ class ConnectionRunner:
         pooled: The connection.
         what: Names the owner in messages, such as ``transaction``.
         limit: Loop time at which the owner has to be over; infinite for never.
+
+    Attributes:
+        limit: The same.
+        sources: Cursors of streams that are not at their end.
     """
 
     __slots__ = (
         "_context",
         "_current_task",
         "_due",
-        "_limit",
+        "_leased",
+        "_left",
+        "_ready",
         "_time",
         "_timeout",
         "_what",
-        "pooled",
+        "limit",
+        "sources",
     )
 
     def __init__(self, context: Context, pooled: Pooled, what: str, limit: float) -> None:
@@ -108,12 +180,44 @@ class ConnectionRunner:
         self._due = context.sweeper.due
         self._current_task = context.current_task
         self._what = what
-        self._limit = limit
-        self.pooled: Pooled | None = pooled
+        self.limit = limit
+        self.sources: set[AsyncGenerator[list[Any], None]] = set()
+        # Cursors of streams that were left early, to be closed before the next statement. There
+        # is none while `_ready` is set: the hot path looks at one attribute.
+        self._left: list[AsyncGenerator[list[Any], None]] = []
+        self._leased: Pooled | None = pooled
+        self._ready: Pooled | None = pooled
 
-    def detach(self) -> None:
-        """Let go of the connection: nothing runs here any more."""
-        self.pooled = None
+    @property
+    def leased(self) -> Pooled | None:
+        """The connection; None once the owner is over."""
+        return self._leased
+
+    async def detach(self) -> None:
+        """Let go of the connection: nothing runs here any more.
+
+        To be called between the end of the transaction and the release: a cursor that is closed
+        later would be closed on a connection that belongs to somebody else.
+        """
+        self._leased = self._ready = None
+        self._left.clear()
+        while self.sources:
+            # One that a task is in the middle of ends by itself: its connection was aborted.
+            with suppress(RuntimeError, AuroraError):
+                await self.sources.pop().aclose()
+
+    def leave(self, source: AsyncGenerator[list[Any], None]) -> None:
+        """Note that a stream has ended, or was left: then its cursor is closed some time later.
+
+        Not at once: a generator that was broken out of is closed by a task of the event loop's,
+        while the transaction's own task runs its next statement already.
+        """
+        if source in self.sources:
+            self.sources.discard(source)
+            if self._leased is not None:
+                self.sources.add(source)
+                self._left.append(source)
+                self._ready = None
 
     def connection(self) -> Pooled:
         """Return the connection, if it is there and free.
@@ -121,7 +225,7 @@ class ConnectionRunner:
         Raises:
             UsageError: The owner is over, or another task is using the connection right now.
         """
-        pooled = self.pooled
+        pooled = self._leased
         if pooled is None:
             raise UsageError(f"this {self._what} is over; statements run inside its block only")
         if pooled.task is not None:
@@ -131,17 +235,40 @@ class ConnectionRunner:
             )
         return pooled
 
-    async def run(self, statement: Statement, params: dict[str, Any]) -> Any:
+    async def ready(self) -> Pooled:
+        """Return the connection, free and without cursors that were left behind.
+
+        Raises:
+            UsageError: As :meth:`connection`.
+        """
+        pooled = self.connection()
+        if self._left:
+            limit = min(call_limit(self._context, None), self.limit)
+            with Watch(self._context, pooled, limit, what="CLOSE", write_sent=False):
+                while self._left:
+                    source = self._left.pop()
+                    self.sources.discard(source)
+                    await source.aclose()
+        self._ready = pooled
+        return pooled
+
+    async def run(  # noqa: C901 - the hot path stands in one piece: each call would cost
+        self, statement: Statement, params: dict[str, Any]
+    ) -> Any:
         """Run a statement and return what its cardinality promises."""
         variant, args = statement.bind(params)
-        pooled = self.pooled
+        pooled = self._ready
         if pooled is None or pooled.task is not None:
-            pooled = self.connection()
-        limit = self._time() + (statement.timeout or self._timeout)
+            pooled = await self.ready()
+        now = self._time()
+        limit = now + (statement.timeout or self._timeout)
         surrounding = current_deadline()
         if surrounding is not None and surrounding < limit:
             limit = surrounding
-        limit = min(limit, self._limit)
+        if self.limit < limit:  # noqa: PLR1730 - min() would cost more than the rest of this
+            limit = self.limit
+        if limit <= now:
+            raise deadline_exceeded(statement.where, write_sent=False)
         pooled.deadline = limit
         pooled.task = task = self._current_task()
         pooled.cancelling_before = task.cancelling()
@@ -159,9 +286,8 @@ class ConnectionRunner:
             failure = settle_wait(pooled, task, error, what=statement.where, write_sent=False)
             if entry is not None:
                 pooled.dirty |= not entry.clean
-                if isinstance(error, StatementStale):
-                    forget(pooled, variant, entry)
-            failure = name_parameter(failure, statement, variant)
+            forget_stale(pooled, variant, entry, error)
+            name_parameter(failure, statement, variant)
             soften(failure, statement.access, in_transaction=True)
             explain(self._context, failure, statement, variant, args)
             if failure is error:
@@ -177,22 +303,16 @@ class ConnectionRunner:
     async def run_batch(self, statement: Statement, sets: Iterable[Mapping[str, Any]]) -> None:
         """Run a statement once for each set of parameters, pipelined."""
         variant, rows = statement.bind_many(sets)
-        context, pooled = self._context, self.connection()
-        limit = min(call_limit(context, statement.timeout), self._limit)
-        with (
-            explained(context, statement, variant, ()),
-            Watch(context, pooled, limit, what=statement.where, write_sent=False),
-        ):
-            entry = await entry_for(context, pooled, statement, variant)
-            pooled.dirty |= not entry.clean
-            await entry.prepared.execute_many(rows)
+        context, pooled = self._context, await self.ready()
+        limit = min(call_limit(context, statement.timeout), self.limit)
+        await batch_on(context, pooled, statement, variant, rows, limit, write_sent=False)
 
     async def run_script(self, statement: Statement) -> None:
         """Run several statements without parameters, as part of the transaction."""
         variant, _ = statement.bind({})
-        context, pooled = self._context, self.connection()
+        context, pooled = self._context, await self.ready()
         pooled.dirty |= not statement.session_clean
-        limit = min(call_limit(context, statement.timeout), self._limit)
+        limit = min(call_limit(context, statement.timeout), self.limit)
         with (
             explained(context, statement, variant, ()),
             Watch(context, pooled, limit, what=statement.where, write_sent=False),
@@ -203,6 +323,6 @@ class ConnectionRunner:
         """Return the rows of a statement through a server-side cursor of the transaction."""
         variant, args = statement.bind(params)
         return RowStream(
-            stream_on(self._context, self.connection(), statement, variant, args, batch),
+            stream_on(self._context, self.connection(), statement, variant, args, batch, self),
             statement.name,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from aurora_sql.execution._prepare import Preparer
     from aurora_sql.instrumentation import Event, Observer
     from aurora_sql.retry import RetryPolicy
+
+_logger = logging.getLogger("aurora_sql.execution")
 
 
 class Context:
@@ -70,9 +73,16 @@ class Context:
         self.current_task = _current_task(loop)
 
     def emit(self, event: Event) -> None:
-        """Tell every observer. An observer that raises is a bug of the observer's: it is loud."""
+        """Tell every observer.
+
+        One that raises is logged: the work that the event is about has been done, or has failed
+        with an error of its own, and its caller has to hear of that.
+        """
         for observer in self.observers:
-            observer(event)
+            try:
+                observer(event)
+            except Exception:
+                _logger.exception("observer %r failed on %r", observer, event)
 
 
 def _current_task(loop: asyncio.AbstractEventLoop) -> Callable[[], asyncio.Task[Any]]:

@@ -137,7 +137,9 @@ class StatementTree:
         """One level of the tree; empty where a reload has removed it."""
         level = self.root
         for name in prefix:
-            level = level.get(name, {})
+            found = level.get(name)
+            # It may also have become a statement.
+            level = found if type(found) is dict else {}
         return level
 
 

@@ -6,11 +6,17 @@ dictionary look-ups. What is rare (a first use, a failure, an observer) stands e
 
 from __future__ import annotations
 
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from aurora_sql.deadlines import current_deadline
-from aurora_sql.errors import DeadlineExceeded, PoolTimeout, StatementStale
+from aurora_sql.errors import (
+    AuroraError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    PoolTimeout,
+    StatementStale,
+)
 from aurora_sql.execution._attempts import (
     Attempts,
     deadline_exceeded,
@@ -20,8 +26,8 @@ from aurora_sql.execution._attempts import (
     settle_wait,
     soften,
 )
-from aurora_sql.execution._connection_runner import entry_for, roll_back, stream_on
-from aurora_sql.execution._prepare import forget
+from aurora_sql.execution._connection_runner import batch_on, roll_back, stream_on
+from aurora_sql.execution._prepare import forget_stale
 from aurora_sql.execution._stream import RowStream
 from aurora_sql.execution._watch import Watch, call_limit
 from aurora_sql.instrumentation import StatementFinished
@@ -43,8 +49,13 @@ class Trace:
     __slots__ = ("attempts", "instance")
 
     def __init__(self) -> None:
-        self.attempts = 1
+        self.attempts = 0
         self.instance = ""
+
+    def note(self, pool: Pool) -> None:
+        """Count an attempt."""
+        self.attempts += 1
+        self.instance = pool.name
 
 
 class PoolRunner:
@@ -67,7 +78,7 @@ class PoolRunner:
         # Chosen once: a call pays for observers only where there are any.
         self.run = self._run_observed if context.observers else self._run
 
-    async def _run(  # noqa: C901 - the hot path stands in one piece: each call would cost
+    async def _run(  # noqa: C901, PLR0912 - the hot path stands in one piece: each call would cost
         self, statement: Statement, params: dict[str, Any], trace: Trace | None = None
     ) -> Any:
         """Run a statement and return what its cardinality promises."""
@@ -77,12 +88,14 @@ class PoolRunner:
         surrounding = current_deadline()
         if surrounding is not None and surrounding < limit:
             limit = surrounding
+            if limit <= now:
+                raise deadline_exceeded(statement.where, write_sent=False)
         attempts: Attempts | None = None
         while True:
             pool = self._choose(statement)
             pooled = pool.try_acquire(now)
             if pooled is None:
-                pooled = await self.acquire(pool, limit, statement.name)
+                pool, pooled = await self._acquire(pool, statement, limit)
             pooled.deadline = limit
             pooled.task = task = self._current_task()
             pooled.cancelling_before = task.cancelling()
@@ -106,12 +119,11 @@ class PoolRunner:
                     pooled.dirty = True
                 pool.release(pooled)
                 if trace is not None:
-                    trace.instance = pool.name
+                    trace.note(pool)
                 finish = entry.finish
                 return rows if finish is None else finish(rows)
             if trace is not None:
-                trace.instance = pool.name
-                trace.attempts += 1
+                trace.note(pool)
             if attempts is None:
                 attempts = Attempts(self._context, statement)
             await attempts.again(
@@ -135,10 +147,24 @@ class PoolRunner:
                     statement.name,
                     trace.instance,
                     self._time() - started,
-                    trace.attempts if error is None else max(1, trace.attempts - 1),
+                    trace.attempts,
                     error,
                 )
             )
+
+    async def _acquire(self, pool: Pool, statement: Statement, limit: float) -> tuple[Pool, Pooled]:
+        """Lease a connection where one can be had; nothing is sent yet, so any instance will do."""
+        attempts: Attempts | None = None
+        while True:
+            try:
+                return pool, await self.acquire(pool, limit, statement.name)
+            except ConnectionFailed as error:
+                failed, pool = pool, self._choose(statement)
+                if pool is failed:
+                    if attempts is None:
+                        attempts = Attempts(self._context, statement)
+                    await attempts.again(error, Access.READ, limit)
+                    pool = self._choose(statement)
 
     async def acquire(self, pool: Pool, limit: float, what: str) -> Pooled:
         """Lease a connection, waiting for it until the call's deadline at most."""
@@ -173,9 +199,10 @@ class PoolRunner:
             # A new statement that was prepared and not run has left the driver's implicit
             # transaction open, and with it a lock on the table; the reset ends it.
             pooled.dirty = True
-        if entry is not None and isinstance(error, StatementStale):
-            forget(pooled, variant, entry)
-        error = name_parameter(error, statement, variant)
+        doubtful = forget_stale(pooled, variant, entry, error)
+        if doubtful and self._context.retry_enabled and statement.retry != "never":
+            error = _maybe_stale(error)
+        name_parameter(error, statement, variant)
         soften(error, access, in_transaction=False)
         explain(self._context, error, statement, variant, args)
         return error
@@ -186,14 +213,7 @@ class PoolRunner:
         """Run a statement once for each set of parameters, pipelined, all or nothing."""
         variant, rows = statement.bind_many(sets)
         async with self.lease(statement) as (pooled, limit):
-            what = statement.where
-            with (
-                explained(self._context, statement, variant, ()),
-                Watch(self._context, pooled, limit, what=what, write_sent=True),
-            ):
-                entry = await entry_for(self._context, pooled, statement, variant)
-                pooled.dirty |= not entry.clean
-                await entry.prepared.execute_many(rows)
+            await batch_on(self._context, pooled, statement, variant, rows, limit, write_sent=True)
 
     async def run_script(self, statement: Statement) -> None:
         """Run several statements without parameters, in one implicit transaction."""
@@ -211,8 +231,7 @@ class PoolRunner:
     async def lease(self, statement: Statement) -> AsyncIterator[tuple[Pooled, float]]:
         """Lease a connection for a statement; yield it with the call's deadline."""
         limit = call_limit(self._context, statement.timeout)
-        pool = self._choose(statement)
-        pooled = await self.acquire(pool, limit, statement.name)
+        pool, pooled = await self._acquire(self._choose(statement), statement, limit)
         try:
             yield pooled, limit
         except BaseException:
@@ -229,21 +248,57 @@ class PoolRunner:
     async def _batches(
         self, statement: Statement, variant: Variant, args: Sequence[Any], batch: int
     ) -> AsyncGenerator[list[Any], None]:
-        """Yield batches in a transaction of their own; each wait has the call's time limit."""
+        """Yield batches in a transaction of their own; each wait has the call's time limit.
+
+        Until the first batch is handed out, an attempt that failed can be made again unseen.
+        """
+        attempts: Attempts | None = None
+        while True:
+            started = False
+            try:
+                async with aclosing(self._attempt(statement, variant, args, batch)) as batches:
+                    async for rows in batches:
+                        started = True
+                        yield rows
+            except AuroraError as error:
+                if started:
+                    raise
+                if attempts is None:
+                    attempts = Attempts(self._context, statement)
+                limit = call_limit(self._context, statement.timeout)
+                await attempts.again(error, statement.access, limit)
+            else:
+                return
+
+    async def _attempt(
+        self, statement: Statement, variant: Variant, args: Sequence[Any], batch: int
+    ) -> AsyncGenerator[list[Any], None]:
         context, reading = self._context, statement.access is Access.READ
         async with self.lease(statement) as (pooled, limit):
             what, driver = statement.where, pooled.driver
-            with Watch(context, pooled, limit, what=what, write_sent=False):
-                await driver.begin(read_only=reading)
-            async with aclosing(
-                stream_on(context, pooled, statement, variant, args, batch)
-            ) as batches:
-                try:
+            try:
+                with Watch(context, pooled, limit, what=what, write_sent=False):
+                    await driver.begin(read_only=reading)
+                source = stream_on(context, pooled, statement, variant, args, batch)
+                async with aclosing(source) as batches:
                     async for rows in batches:
                         yield rows
-                except BaseException:
+            except BaseException:
+                with suppress(AuroraError):  # the error that ends it is the one to tell
                     await roll_back(context, pooled)
-                    raise
-                until = call_limit(context, statement.timeout)
-                with Watch(context, pooled, until, what=what, write_sent=not reading):
-                    await driver.commit()
+                raise
+            if reading:
+                # All rows are there; what becomes of a transaction that only read is no concern
+                # of the caller's.
+                with suppress(AuroraError):
+                    await roll_back(context, pooled)
+                return
+            until = call_limit(context, statement.timeout)
+            with Watch(context, pooled, until, what=what, write_sent=True):
+                await driver.commit()
+
+
+def _maybe_stale(error: BaseException) -> StatementStale:
+    stale = StatementStale(f"a type may have changed since this was prepared: {error}")
+    stale.__cause__ = error
+    return stale

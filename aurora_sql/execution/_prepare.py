@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from aurora_sql.errors import ParameterError, ProgrammingError, StatementStale
 from aurora_sql.execution._catalogue import Findings, inspect
 from aurora_sql.execution._results import LIMITS, ROWLESS, build_finish
 from aurora_sql.types import Access
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
     from aurora_sql.types import Column
+
+_FINDINGS_LAST = 60.0
+"""Seconds for which the catalogue's answer about a statement serves further connections."""
 
 
 class Entry:
@@ -58,15 +63,18 @@ class Entry:
         self.rowless = statement.cardinality in ROWLESS
         self.finish = finish
         self.clean = findings.clean
-        proven = statement.proven_write or statement.access_declared
-        self.access = statement.access if proven or findings.volatile else Access.READ
+        if statement.access_declared:
+            self.access = statement.access
+        else:
+            writes = statement.proven_write or findings.volatile
+            self.access = Access.WRITE if writes else Access.READ
         self.used = False
 
 
 class _Shape:
     """What is the same for a variant on every connection to the database."""
 
-    __slots__ = ("columns", "findings", "finish")
+    __slots__ = ("columns", "findings", "finish", "known_until")
 
     def __init__(
         self,
@@ -77,13 +85,15 @@ class _Shape:
         self.columns = columns
         self.finish = finish
         self.findings = findings
+        self.known_until = monotonic() + _FINDINGS_LAST
 
 
 class Preparer:
     """Prepares variants on connections.
 
     The check of columns against the model and the catalogue's findings are shared by all
-    connections; a connection that is told other columns (the schema has changed) renews them.
+    connections; a connection that is told other columns (the schema has changed) renews them, and
+    what was found out a while ago is asked anew with the next connection: a trigger may have come.
 
     Args:
         max_prepared: Most statements kept prepared on one connection.
@@ -106,43 +116,70 @@ class Preparer:
         entries = pooled.prepared
         if len(entries) >= self._max_prepared:
             await _evict(entries)
-        prepared = await pooled.driver.prepare(variant.sql)
+        driver = pooled.driver
+        shape = self._shapes.get(variant)
+        # The catalogue is asked first: the shorter the time between preparing and running, the
+        # less likely it is that the schema changes in between.
+        if shape is not None and shape.known_until < monotonic():
+            shape = None
+        findings = await inspect(driver, statement, variant) if shape is None else shape.findings
+        prepared = await driver.prepare(variant.sql)
         try:
-            shape = await self._shape(pooled, statement, variant, prepared.columns, model)
+            if shape is not None and shape.columns != prepared.columns:
+                await prepared.close()
+                shape = None
+                findings = await inspect(driver, statement, variant)
+                prepared = await driver.prepare(variant.sql)
+            if shape is None:
+                finish = build_finish(statement, prepared.columns, model)
+                shape = self._shapes[variant] = _Shape(prepared.columns, finish, findings)
         except BaseException:
-            if pooled.driver.is_settled and not pooled.driver.is_closed:
+            if driver.is_settled and not driver.is_closed:
                 await prepared.close()
             raise
         entry = Entry(prepared, statement, shape.finish, shape.findings)
         entries[variant] = entry
         return entry
 
-    async def _shape(
-        self,
-        pooled: Pooled,
-        statement: Statement,
-        variant: Variant,
-        columns: tuple[Column, ...],
-        model: type[Any] | None,
-    ) -> _Shape:
-        shape = self._shapes.get(variant)
-        if shape is None or shape.columns != columns:
-            finish = build_finish(statement, columns, model)
-            findings = await inspect(pooled.driver, statement)
-            shape = self._shapes[variant] = _Shape(columns, finish, findings)
-        return shape
-
 
 def forget(pooled: Pooled, variant: Variant, entry: Entry) -> None:
     """Let the next call prepare ``variant`` anew.
 
-    The stale one stays known under a key that nobody asks for, so that it still counts, and is
+    The old one stays known under a key that nobody asks for, so that it still counts, and is
     closed at the server when its turn comes.
     """
     if pooled.prepared.get(variant) is entry:
         del pooled.prepared[variant]
         entry.used = False
         pooled.prepared[entry] = entry
+
+
+def forget_stale(
+    pooled: Pooled, variant: Variant, entry: Entry | None, error: BaseException
+) -> bool:
+    """Forget what an error shows to be out of date.
+
+    Returns:
+        Whether the error may be owed to that alone: a statement that ran before is told that the
+        types do not fit. The types of its placeholders were settled when it was prepared; a
+        column may have changed since. Nothing was applied, and the new one tells.
+    """
+    if isinstance(error, StatementStale):
+        # The schema has changed. A transaction that finds its stale statements one by one would
+        # be replayed for each.
+        for known, other in tuple(pooled.prepared.items()):
+            forget(pooled, known, other)
+    elif entry is not None and entry.used:
+        if isinstance(error, ProgrammingError) and error.code in _TYPES_CHANGED:
+            forget(pooled, variant, entry)
+            return True
+        if isinstance(error, ParameterError):
+            forget(pooled, variant, entry)
+    return False
+
+
+# No such function or operator, ambiguous, wrong type, no such cast.
+_TYPES_CHANGED = frozenset({"42883", "42725", "42804", "42846"})
 
 
 async def _evict(entries: dict[object, Entry]) -> None:

@@ -26,6 +26,7 @@ class RowStream(Generic[RowT]):
         self._batches = batches
         self._what = what
         self._taken = False
+        self._rows: AsyncGenerator[RowT, None] | None = None
 
     def batches(self) -> AsyncGenerator[list[RowT], None]:
         """Return the rows in lists, as they come from the server: quicker than one by one.
@@ -38,14 +39,9 @@ class RowStream(Generic[RowT]):
         self._taken = True
         return self._batches
 
-    async def _rows(self, batches: AsyncGenerator[list[RowT], None]) -> AsyncIterator[RowT]:
-        async with aclosing(batches):
-            async for batch in batches:
-                for row in batch:
-                    yield row
-
     def __aiter__(self) -> AsyncIterator[RowT]:
-        return self._rows(self.batches())
+        self._rows = _one_by_one(self.batches())
+        return self._rows
 
     async def __aenter__(self) -> RowStream[RowT]:
         return self
@@ -56,7 +52,20 @@ class RowStream(Generic[RowT]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # From the outside in: a generator that was broken out of is closed by the event loop too,
+        # unless it is closed already, and two may not close the same one.
+        if self._rows is not None:
+            await self._rows.aclose()
+        self._taken = True
         await self._batches.aclose()
 
     def __repr__(self) -> str:
         return f"<RowStream of {self._what}{', taken' if self._taken else ''}>"
+
+
+async def _one_by_one(batches: AsyncGenerator[list[RowT], None]) -> AsyncGenerator[RowT, None]:
+    # No method: its frame would keep the stream alive, and the stream keeps the generator.
+    async with aclosing(batches):
+        async for batch in batches:
+            for row in batch:
+                yield row

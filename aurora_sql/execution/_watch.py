@@ -7,7 +7,8 @@ import math
 from typing import TYPE_CHECKING
 
 from aurora_sql.deadlines import current_deadline
-from aurora_sql.execution._attempts import deadline_exceeded
+from aurora_sql.execution._attempts import deadline_exceeded, soften
+from aurora_sql.types import Access
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,14 +33,16 @@ class Watch:
     """Bounds the waits of a ``with`` block on one leased connection.
 
     Leaving the block because the deadline passed raises DeadlineExceeded; because the caller was
-    cancelled, CancelledError. Nothing else is translated.
+    cancelled, CancelledError. A lost connection is marked as harmless where the block sent nothing
+    that stays; nothing else is translated.
 
     Args:
         context: Gives loop and sweeper.
         pooled: The leased connection.
         limit: Loop time at which the block ends; infinite for never.
         what: Names the work in the error's message.
-        write_sent: Running out of time leaves it unknown whether a write was applied.
+        write_sent: Running out of time, or losing the connection, leaves it unknown whether a
+            write was applied. False inside a transaction: nothing stays of it without COMMIT.
     """
 
     __slots__ = ("_context", "_limit", "_pooled", "_task", "_what", "_write_sent")
@@ -71,6 +74,8 @@ class Watch:
         traceback: TracebackType | None,
     ) -> None:
         pooled = self._pooled
+        if error is not None and not self._write_sent:
+            soften(error, Access.READ, in_transaction=True)
         if not pooled.timed_out:
             pooled.task = None
             return

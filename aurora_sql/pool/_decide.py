@@ -109,7 +109,7 @@ def full_text(name: str, waited: float, stats: PoolStats, error: Exception | Non
     )
     if error is not None:
         return f"{text}; connecting fails: {error}. Check that the server can be reached"
-    return f"{text}; hold connections for less time, or raise the pool's max_size"
+    return f"{text}; hold connections for less time, or raise max_pool_size"
 
 
 def upkeep(

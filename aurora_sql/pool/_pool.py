@@ -308,7 +308,8 @@ class Pool:
             raise PoolExhausted(
                 f"pool {self.name!r}: {len(self._waiters)} callers wait already"
                 f" (max_waiting = {self.options.max_waiting}, {self._in_use} of"
-                f" {self.options.max_size} in use); shed load, or raise max_size or max_waiting"
+                f" {self.options.max_size} in use); shed load, or raise max_pool_size or"
+                " max_waiting"
             )
         limit = now + self.options.acquire_timeout
         for other in (deadline, current_deadline()):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aurora_sql import bulk
+from aurora_sql.errors import ParameterError
 from aurora_sql.types import Cardinality
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 
     from aurora_sql.bulk import BulkHost
     from aurora_sql.execution import RowStream, Runner, SqlNamespace
@@ -62,7 +64,7 @@ class Executor:
             RowValidationError: The columns do not fit the model.
         """
         statement = self._adhoc.get(query, Cardinality.MANY, model)
-        result: list[Any] = await self._runner.run(statement, dict(params or {}))
+        result: list[Any] = await self._runner.run(statement, _named(params))
         return result
 
     @overload
@@ -87,7 +89,7 @@ class Executor:
             TooManyRows: There are several.
         """
         statement = self._adhoc.get(query, Cardinality.ONE, model)
-        return await self._runner.run(statement, dict(params or {}))
+        return await self._runner.run(statement, _named(params))
 
     @overload
     async def fetch_maybe(
@@ -112,7 +114,7 @@ class Executor:
             TooManyRows: There are several.
         """
         statement = self._adhoc.get(query, Cardinality.MAYBE, model)
-        return await self._runner.run(statement, dict(params or {}))
+        return await self._runner.run(statement, _named(params))
 
     async def fetch_value(self, query: Query, params: Mapping[str, Any] | None = None) -> Any:
         """Return the first column of the only row; None without a row.
@@ -123,7 +125,7 @@ class Executor:
             TooManyRows: There are several rows.
         """
         statement = self._adhoc.get(query, Cardinality.SCALAR, None)
-        return await self._runner.run(statement, dict(params or {}))
+        return await self._runner.run(statement, _named(params))
 
     async def execute(self, query: Query, params: Mapping[str, Any] | None = None) -> int:
         """Run a statement and return the number of rows it affected, -1 where it has none.
@@ -131,7 +133,7 @@ class Executor:
         Args: as :meth:`fetch_all`.
         """
         statement = self._adhoc.get(query, Cardinality.AFFECTED, None)
-        affected: int = await self._runner.run(statement, dict(params or {}))
+        affected: int = await self._runner.run(statement, _named(params))
         return affected
 
     @overload
@@ -164,7 +166,7 @@ class Executor:
             batch_size: Rows fetched per round trip.
         """
         statement = self._adhoc.get(query, Cardinality.MANY, model)
-        return self._runner.stream(statement, dict(params or {}), batch_size)
+        return self._runner.stream(statement, _named(params), batch_size)
 
     async def bulk_insert(
         self,
@@ -178,18 +180,47 @@ class Executor:
     ) -> BulkResult:
         """Insert rows by COPY.
 
+        Rows in a list or a tuple, up to 10,000, take one round trip; if the attempt fails and it is
+        certain that nothing was applied (the connection was dead, the table has just been
+        altered), another one follows as for a statement. Anything else is taken as it comes, in
+        bounded memory and in a transaction of its own, without the server's limit for a
+        statement; what was taken from an iterator cannot be sent again. The only time limit is
+        that of ``deadline()``, or of the transaction that this is called on.
+
         Args:
-            table: Table name, ``schema.table`` allowed.
-            rows: Tuples (with ``columns``), mappings or models; any iterable, also an
-                asynchronous one, of any length.
-            columns: Names of the columns; taken from the first row where it has names.
+            table: Table name, ``schema.table`` allowed. Upper and lower case count; a name with
+                a dot, a space or a quote stands in double quotes.
+            rows: Any iterable, also an asynchronous one, of any length. A row is a tuple or a
+                list (with ``columns``), or takes its columns' names along: a mapping, a
+                pydantic model, a dataclass, a named tuple, a :class:`Row`. All rows are of one
+                kind, and mappings have the same keys. In mappings and models, members of enums
+                become their values, and models in JSON columns what they are as JSON.
+            columns: Names of the columns: those of the values of a tuple, or those to take from
+                rows with names. By default the names that the first row has.
             batch_size: Rows per COPY. Default: everything in one when ``atomic``, else 10,000.
-            atomic: All or nothing. False: each batch is committed on its own.
-            progress: Called after each batch, and at least every 10,000 rows, with the rows so far.
+            atomic: All or nothing. False: each batch is committed on its own; when one fails,
+                those before it stay, and a note on the error says how many they are. Not in a
+                transaction.
+            progress: Called with the number of rows so far: sent, about every 10,000 and at the
+                end of a batch; with ``atomic=False`` committed, after each batch. What it raises
+                ends the operation like an error in the rows.
+
+        Returns:
+            What was done; nothing is sent, and no error found, where there are no rows.
 
         Raises:
-            BulkValueError: A value does not fit; names row and column.
-            ParameterError: The rows or the columns make no sense.
+            BulkValueError: A value does not fit, whether this side or the server finds it, or a
+                row is unlike the first one. It names the row, from 0 in the whole input, and
+                the column. Nothing was applied (of its batch, with ``atomic=False``).
+            ParameterError: The rows, the columns or an option make no sense; nothing was sent.
+            IntegrityError: A constraint refuses a row, which the message names if the server does.
+            ProgrammingError: There is no such table or column.
+            UsageError: Called on a view of the readers.
+            DeadlineExceeded: The deadline passed; ``outcome_unknown`` where all rows had been sent.
+            ConnectionLost: Likewise.
+
+        An error that the iterable itself raises comes out unchanged, and nothing is applied. In a
+        transaction, put a savepoint around the call if the transaction is to go on after an error.
         """
         return await bulk.insert(
             self._host,
@@ -213,21 +244,28 @@ class Executor:
         atomic: bool = True,
         progress: Callable[[int], None] | None = None,
     ) -> BulkResult:
-        """Insert rows, or update those that exist, through a staging table.
+        """Insert rows, or update those that exist, through a staging table and one statement.
+
+        Two that run at once lock rows in the same order, by the keys, and cannot deadlock each
+        other as long as each has one batch.
 
         Args:
             table: As :meth:`bulk_insert`.
             rows: As :meth:`bulk_insert`.
             keys: Columns of the unique constraint that tells whether a row exists.
-            columns: As :meth:`bulk_insert`.
+            columns: As :meth:`bulk_insert`; the keys are among them.
             update: Columns to update on a conflict; all but the keys by default, none with ``()``.
-            batch_size: As :meth:`bulk_insert`.
+            batch_size: Rows per staging table and statement. Default: as :meth:`bulk_insert`.
             atomic: As :meth:`bulk_insert`.
             progress: As :meth:`bulk_insert`.
 
+        Returns:
+            What was done; ``rows`` counts those inserted or updated.
+
         Raises:
-            ParameterError: Two rows of the input have the same keys, among others.
-            BulkValueError: A value does not fit; names row and column.
+            BulkValueError: As :meth:`bulk_insert`; also where a key is NULL, or two rows of one
+                batch have the same keys: it would be left to chance which of them wins.
+            AuroraError: As :meth:`bulk_insert`.
         """
         return await bulk.upsert(
             self._host,
@@ -254,9 +292,21 @@ class Executor:
     ) -> BulkResult:
         """Update the rows with the given keys, through a staging table and one statement.
 
-        ``rows`` of the result counts the rows that were found.
+        Args:
+            table: As :meth:`bulk_insert`.
+            rows: As :meth:`bulk_insert`.
+            keys: Columns that find a row; one row of the input may find several of the table.
+            columns: As :meth:`bulk_insert`; the keys are among them, the others are updated.
+            batch_size: As :meth:`bulk_upsert`.
+            atomic: As :meth:`bulk_insert`.
+            progress: As :meth:`bulk_insert`.
 
-        Args: as :meth:`bulk_upsert`.
+        Returns:
+            What was done; ``rows`` counts the rows of the table that were found.
+
+        Raises:
+            BulkValueError: As :meth:`bulk_upsert`.
+            AuroraError: As :meth:`bulk_insert`.
         """
         return await bulk.update(
             self._host,
@@ -283,11 +333,19 @@ class Executor:
 
         Args:
             table: As :meth:`bulk_insert`.
-            keys: Mappings such as ``{"id": 1}``, models, or tuples with ``columns``.
-            columns: Names of the key columns; taken from the first key where it has names.
-            batch_size: As :meth:`bulk_insert`.
+            keys: Mappings such as ``{"id": 1}``, models, or tuples with ``columns``. A key that
+                stands twice is deleted once.
+            columns: Names of the key columns; by default those of the first key.
+            batch_size: As :meth:`bulk_upsert`.
             atomic: As :meth:`bulk_insert`.
             progress: As :meth:`bulk_insert`.
+
+        Returns:
+            What was done; ``rows`` counts the rows that were deleted.
+
+        Raises:
+            BulkValueError: As :meth:`bulk_insert`; also where a key is NULL, which finds no row.
+            AuroraError: As :meth:`bulk_insert`.
         """
         return await bulk.delete(
             self._host,
@@ -298,3 +356,15 @@ class Executor:
             atomic=atomic,
             progress=progress,
         )
+
+
+def _named(params: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the parameters of an ad hoc statement as a dictionary."""
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping):
+        raise ParameterError(
+            f"parameters are a mapping of names to values, not {type(params).__name__}:"
+            ' fetch_all("… WHERE id = :id", {"id": 1})'
+        )
+    return dict(params)

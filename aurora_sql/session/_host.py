@@ -7,34 +7,67 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from aurora_sql.bulk import BulkHost
+from aurora_sql.errors import UsageError
 from aurora_sql.execution import call_limit
+from aurora_sql.types import Cardinality
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from aurora_sql.execution import ConnectionRunner, Context
-    from aurora_sql.pool import Pooled
+    from aurora_sql.execution import ConnectionRunner
+    from aurora_sql.pool import Pool, Pooled
     from aurora_sql.session._shared import Shared
     from aurora_sql.session._transaction import TransactionContext
+    from aurora_sql.statements import Statement
 
 
 class PoolHost(BulkHost):
-    """Bulk work on a lease of the writer."""
+    """Bulk work on a lease of the writer.
 
-    def __init__(self, shared: Shared, transaction: Callable[[], TransactionContext]) -> None:
+    Args:
+        shared: The open database.
+        choose: Picks the pool for a statement in this scope; a session takes note of a write.
+        transaction: Makes a transaction without the server's limit per statement.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        choose: Callable[[Statement], Pool],
+        transaction: Callable[[], TransactionContext],
+    ) -> None:
         super().__init__(shared.context, in_transaction=False)
         self._shared = shared
+        self._choose = choose
         self._transaction = transaction
 
-    @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Pooled]:
+    def limit(self) -> float:
+        """Return the deadline around the call."""
+        return call_limit(self.context, math.inf)
+
+    def probe(self, sql: str) -> Statement:
+        """Return the parsed statement for a text."""
+        return self._shared.adhoc.get(sql, Cardinality.EXEC, None)
+
+    def check(self, sql: str) -> None:
+        """Ask the scope where a write belongs.
+
+        Raises:
+            UsageError: To a reader: the scope is a view of the readers.
+        """
+        if self._choose(self.probe(sql)) is not self._shared.cluster.writer_pool:
+            raise UsageError(
+                "bulk operations write, and this view runs on readers: call it on the database"
+                " or on its writer"
+            )
+
+    async def acquire(self) -> Pooled:
         """Lease a connection; each command on it commits by itself."""
-        shared = self._shared
-        pooled = await shared.lease_writer(call_limit(shared.context, math.inf))
-        try:
-            yield pooled
-        finally:
-            shared.release_writer(pooled)
+        return await self._shared.lease_writer(self.limit())
+
+    def release(self, pooled: Pooled) -> None:
+        """Give the lease back."""
+        self._shared.release_writer(pooled)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Pooled]:
@@ -44,15 +77,40 @@ class PoolHost(BulkHost):
 
 
 class TransactionHost(BulkHost):
-    """Bulk work in a transaction that is open already."""
+    """Bulk work in a transaction that is open already.
 
-    def __init__(self, context: Context, runner: ConnectionRunner) -> None:
-        super().__init__(context, in_transaction=True)
+    Args:
+        shared: The open database.
+        runner: Holds the transaction's connection.
+        limit: Loop time at which the transaction has to be over; infinite for never.
+    """
+
+    def __init__(self, shared: Shared, runner: ConnectionRunner, limit: float) -> None:
+        super().__init__(shared.context, in_transaction=True)
+        self._shared = shared
         self._runner = runner
+        self._limit = limit
+
+    def limit(self) -> float:
+        """Return the deadline around the call, or the transaction's own if that comes first."""
+        return min(call_limit(self.context, math.inf), self._limit)
+
+    def probe(self, sql: str) -> Statement:
+        """Return the parsed statement for a text."""
+        return self._shared.adhoc.get(sql, Cardinality.EXEC, None)
+
+    def check(self, sql: str) -> None:  # noqa: ARG002 - a transaction is on the writer
+        """Make sure that the transaction is open and free."""
+        self._runner.connection()
+
+    async def acquire(self) -> Pooled:
+        """Use the transaction's connection."""
+        return self._runner.connection()
+
+    def release(self, pooled: Pooled) -> None:
+        """Nothing: the transaction keeps its connection."""
 
     @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Pooled]:
-        """Use the transaction's connection."""
+    async def transaction(self) -> AsyncIterator[Pooled]:
+        """Use the transaction."""
         yield self._runner.connection()
-
-    transaction = lease

@@ -42,6 +42,7 @@ class Scope(Executor):
         self._runner: PoolRunner = PoolRunner(shared.context, choose)
         self._host = PoolHost(
             shared,
+            choose,
             lambda: TransactionContext(
                 shared, isolation=None, read_only=False, timeout=None, server_timeout=math.inf
             ),

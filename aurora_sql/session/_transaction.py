@@ -14,7 +14,14 @@ from aurora_sql.errors import (
     ParameterError,
     UsageError,
 )
-from aurora_sql.execution import ConnectionRunner, SqlNamespace, Watch, call_limit, roll_back
+from aurora_sql.execution import (
+    ROLLBACK_LIMIT,
+    ConnectionRunner,
+    SqlNamespace,
+    Watch,
+    call_limit,
+    roll_back,
+)
 from aurora_sql.instrumentation import CommitAbandoned, RetryScheduled
 from aurora_sql.retry import Verdict, verdict
 from aurora_sql.session._executor import Executor
@@ -45,14 +52,11 @@ class Savepoint:
         self._runner = runner
         self._name = name
 
-    async def _send(self, command: str) -> None:
-        pooled = self._runner.connection()
-        limit = call_limit(self._context, None)
-        with Watch(self._context, pooled, limit, what=command, write_sent=False):
-            await pooled.driver.execute(command)
-
     async def __aenter__(self) -> Self:
-        await self._send(f"SAVEPOINT {self._name}")
+        runner = self._runner
+        pooled = await runner.ready()
+        limit = min(call_limit(self._context, None), runner.limit)
+        await self._send(pooled, f"SAVEPOINT {self._name}", limit)
         return self
 
     async def __aexit__(
@@ -61,13 +65,30 @@ class Savepoint:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        runner, name = self._runner, self._name
         if error is None:
-            await self._send(f"RELEASE SAVEPOINT {self._name}")
+            pooled = await runner.ready()
+            limit = min(call_limit(self._context, None), runner.limit)
+            await self._send(pooled, f"RELEASE SAVEPOINT {name}", limit)
             return
-        pooled = self._runner.pooled
-        if pooled is None or pooled.driver.is_closed or not pooled.driver.is_settled:
+        pooled_or_none = runner.leased
+        if pooled_or_none is None or pooled_or_none.driver.is_closed:
             return  # there is nothing left to roll back to; the error says why
-        await self._send(f"ROLLBACK TO SAVEPOINT {self._name}; RELEASE SAVEPOINT {self._name}")
+        # The deadline that ended the block may have passed; undoing the block has its own time.
+        pooled = runner.connection()
+        limit = self._context.loop.time() + ROLLBACK_LIMIT
+        driver = pooled.driver
+        if not driver.is_settled:
+            with Watch(self._context, pooled, limit, what="ROLLBACK", write_sent=False):
+                await driver.settle()
+        if driver.is_settled and not driver.is_closed:
+            await self._send(
+                pooled, f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}", limit
+            )
+
+    async def _send(self, pooled: Pooled, command: str, limit: float) -> None:
+        with Watch(self._context, pooled, limit, what=command, write_sent=False):
+            await pooled.driver.execute(command)
 
 
 class Transaction(Executor):
@@ -79,7 +100,7 @@ class Transaction(Executor):
         self._runner: ConnectionRunner = ConnectionRunner(
             shared.context, pooled, "transaction", limit
         )
-        self._host = TransactionHost(shared.context, self._runner)
+        self._host = TransactionHost(shared, self._runner, limit)
         self.leased = pooled
         self._savepoints = 0
         tree = shared.tree
@@ -91,7 +112,7 @@ class Transaction(Executor):
         return Savepoint(self._context, self._runner, f"aurora_{self._savepoints}")
 
     def __repr__(self) -> str:
-        pooled = self._runner.pooled
+        pooled = self._runner.leased
         return f"<Transaction on {pooled.driver!r}>" if pooled else "<Transaction over>"
 
 
@@ -111,17 +132,30 @@ class TransactionContext:
         self._server_timeout = timeout if server_timeout is None else server_timeout
         self._isolation = None if isolation is None else _isolation(isolation)
         self._read_only = read_only
-        self._timeout = timeout
+        self._timeout = _seconds(timeout)
+        self._entered = False
         self._open: Transaction | None = None
+        self._until = math.inf
         self._limit = math.inf
 
     async def __aenter__(self) -> Transaction:
-        if self._open is not None:
+        if self._entered:
             raise UsageError("this transaction is open already; call transaction() for each block")
+        self._entered = True
+        try:
+            self._open = await self._begin()
+        except BaseException:
+            self._entered = False
+            raise
+        return self._open
+
+    async def _begin(self) -> Transaction:
         shared = self._shared
         context = shared.context
         if self._timeout is not None:
-            self._limit = context.loop.time() + self._timeout
+            # All replays of run() share one time limit.
+            until, self._until = self._until, math.inf
+            self._limit = min(context.loop.time() + self._timeout, until)
         pooled = await shared.lease_writer(min(call_limit(context, None), self._limit))
         try:
             limit = min(call_limit(context, None), self._limit)
@@ -129,11 +163,15 @@ class TransactionContext:
                 await pooled.driver.begin(
                     self._isolation, read_only=self._read_only, timeout=self._server_timeout
                 )
-            self._open = Transaction(shared, pooled, self._limit)
         except BaseException:
-            shared.release_writer(pooled)
+            try:
+                # Cancelled in the very moment of the answer, BEGIN has been done.
+                with suppress(AuroraError):
+                    await roll_back(context, pooled)
+            finally:
+                shared.release_writer(pooled)
             raise
-        return self._open
+        return Transaction(shared, pooled, self._limit)
 
     async def __aexit__(
         self,
@@ -162,8 +200,11 @@ class TransactionContext:
                 with suppress(AuroraError):
                     await roll_back(self._shared.context, pooled)
         finally:
-            transaction._runner.detach()  # noqa: SLF001 - one pair of classes
-            self._shared.release_writer(pooled)
+            try:
+                await transaction._runner.detach()  # noqa: SLF001 - one pair of classes
+            finally:
+                self._entered = False
+                self._shared.release_writer(pooled)
 
     async def _commit(self, pooled: Pooled) -> None:
         """COMMIT, shielded: a caller that is cancelled waits for the answer, until the deadline."""
@@ -177,17 +218,19 @@ class TransactionContext:
                 with suppress(AuroraError):
                     await roll_back(context, pooled)
                 raise
-            context.emit(CommitAbandoned(repr(pooled.driver), cancelled=False))
+            context.emit(CommitAbandoned(self._shared.cluster.writer_pool.name, cancelled=False))
             raise CommitInDoubt(
                 "COMMIT was not answered before the deadline: the transaction is applied as a"
                 " whole or not at all; look for what it wrote before doing it again"
             ) from error
         except asyncio.CancelledError:
-            try:
+            settled = False
+            with suppress(AuroraError, asyncio.CancelledError):
+                left = limit - context.loop.time()
                 with Watch(context, pooled, limit, what="COMMIT", write_sent=True):
-                    await pooled.driver.settle()
-            except (AuroraError, asyncio.CancelledError):
-                context.emit(CommitAbandoned(repr(pooled.driver), cancelled=True))
+                    settled = await pooled.driver.settle(left)
+            if not settled:
+                context.emit(CommitAbandoned(self._shared.cluster.writer_pool.name, cancelled=True))
             raise
 
     async def run(
@@ -218,6 +261,7 @@ class TransactionContext:
         waits: Iterator[float] | None = None
         attempt = 1
         while True:
+            self._until = until
             try:
                 async with self as transaction:
                     return await function(transaction, *args, **kwargs)
@@ -243,3 +287,11 @@ def _isolation(value: Isolation | str) -> Isolation:
     except ValueError:
         allowed = ", ".join(repr(level.value) for level in Isolation)
         raise ParameterError(f"isolation must be one of {allowed}, not {value!r}") from None
+
+
+def _seconds(timeout: object) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
+        raise ParameterError(f"timeout must be a number of seconds, 0 or more, not {timeout!r}")
+    return float(timeout)

@@ -58,8 +58,6 @@ def contradictions(settings: AuroraSettings, keys: Keys) -> Iterator[str]:
             f"{keys['min_pool_size']} ({settings.min_pool_size}) must not be more than "
             f"{keys['max_pool_size']} ({settings.max_pool_size})"
         )
-    if settings.password is not None and settings.username is None:
-        yield f"{keys['password']} is given without {keys['username']}"
     yield from _ssl(settings, keys)
 
 

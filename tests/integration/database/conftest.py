@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from aurora_sql import Aurora
 
 SQL = Path(__file__).parent / "sql"
-
-
-@pytest.fixture
-def settings(aurora_settings):
-    return aurora_settings.replace({"min_pool_size": 1, "max_pool_size": 8})
-
-
-@pytest.fixture
-async def outside(settings):
-    """A bare connection to the writer, past the library."""
-    host, port = settings.writer_address()
-    connection = await asyncpg.connect(
-        host=host,
-        port=port,
-        user=settings.username,
-        password=settings.password.get_secret_value(),
-        database=settings.database,
-    )
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture
@@ -60,27 +38,10 @@ def opened(settings, schema):
 
 
 @pytest.fixture
-async def db(opened):
+async def db(opened, at_rest):
     async with opened() as db:
         yield db
-        await at_rest_of(db)
-
-
-async def at_rest_of(db, seconds=5.0):
-    """Wait until no connection is leased, on its way or waited for; fail if that never comes."""
-    limit = asyncio.get_running_loop().time() + seconds
-    while True:
-        stats = db.pool_stats().values()
-        busy = [one for one in stats if one.in_use or one.waiting or one.returning]
-        if not busy:
-            return
-        assert asyncio.get_running_loop().time() < limit, f"the pool is not at rest: {busy}"
-        await asyncio.sleep(0.01)
-
-
-@pytest.fixture
-def at_rest():
-    return at_rest_of
+        await at_rest(db)
 
 
 @pytest.fixture

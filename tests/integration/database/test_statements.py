@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import traceback
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -136,6 +137,10 @@ async def test_wrong_parameters_are_refused_before_anything_is_sent(db):
 async def test_a_value_of_the_wrong_kind_names_its_parameter(db, at_rest):
     with pytest.raises(ParameterError, match=r"accounts\.get .*parameter 'id'"):
         await db.sql.accounts.get(id="one")
+    secret = "a private " + "value"  # not in the source line that the traceback shows
+    with pytest.raises(ParameterError, match="parameter 'id'") as raised:
+        await db.sql.accounts.get(id=secret)
+    assert secret not in "".join(traceback.format_exception(raised.value))
     with pytest.raises(ParameterError, match="parameter 'amount'"):
         async with db.transaction() as tx:
             await tx.sql.accounts.deposit(id=1, amount="much")
@@ -182,6 +187,11 @@ async def test_the_deadline_comes_from_context_statement_and_settings(opened, at
             await db.sql.accounts.slow(seconds=5)
         await at_rest(db)
         assert await db.sql.accounts.slow(seconds=0) == 1
+
+
+async def test_a_statement_may_take_longer_than_the_others(opened):
+    async with opened(command_timeout=0.3) as db:
+        assert await db.sql.accounts.patient(seconds=0.6) == 1
 
 
 async def test_a_write_that_ran_out_of_time_says_that_its_outcome_is_unknown(db, at_rest):

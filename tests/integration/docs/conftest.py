@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 _FENCE = re.compile(
     r"^(?:<!-- (?P<marker>[^\n]*) -->\n\n?)?```(?P<language>\w*)\n(?P<text>.*?)^```$"
-    r"(?:\n\n?<!-- check: (?P<check>[^\n]*) -->)?",
+    r"(?P<checks>(?:\n\n?<!-- check: [^\n]* -->)*)",
     re.DOTALL | re.MULTILINE,
 )
 
@@ -74,7 +74,7 @@ class Block:
     language: str
     marker: str
     text: str
-    check: str
+    checks: tuple[str, ...]
 
 
 def blocks_of(text):
@@ -84,7 +84,7 @@ def blocks_of(text):
             found["language"],
             found["marker"] or "",
             found["text"],
-            found["check"] or "",
+            tuple(re.findall(r"<!-- check: (.*) -->", found["checks"])),
         )
         for found in _FENCE.finditer(text)
     ]
@@ -99,12 +99,15 @@ class PageRun:
         self.settings = settings
         self.environment = environment
         self.ran = 0
+        self.checked = 0
         self.namespace = {"__name__": "page"}
 
     async def run(self):
         text = self.path.read_text("utf-8")
         blocks = blocks_of(text)
-        assert text.count("\n```") == 2 * len(blocks), "a fence is not recognised"
+        assert len(re.findall("^```", text, re.MULTILINE)) == 2 * len(blocks), "a fence is lost"
+        checks = sum(len(block.checks) for block in blocks)
+        assert text.count("<!-- check: ") == checks, "a check stands behind no block"
         if "<!-- page: empty -->" in text:
             await self._all(blocks)
             return
@@ -128,9 +131,9 @@ class PageRun:
             except BaseException as error:
                 error.add_note(f"in the block at {self.path}:{block.line}")
                 raise
-            if block.check:
-                # `is` and comparisons on what the block left; a failing check names itself.
-                assert eval(block.check, self.namespace), f"{self.path}: {block.check}"
+            for check in block.checks:
+                self.checked += 1
+                assert eval(check, self.namespace), f"{self.path}: {check}"
 
     async def _block(self, block):
         if block.marker.startswith("not run: "):
@@ -167,7 +170,7 @@ class PageRun:
             await self._evaluate(code)
             return
         name, _, text = block.marker.removeprefix("raises: ").partition(": ")
-        with pytest.raises(Exception) as caught:  # noqa: PT011 - looked at below
+        with pytest.raises(Exception) as caught:
             await self._evaluate(code)
         assert type(caught.value).__name__ == name, caught.value
         assert text in str(caught.value)

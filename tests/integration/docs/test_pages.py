@@ -12,9 +12,10 @@ from aurora_sql import StatementFileError, StatementRegistry
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+WITH_BLOCKS = [path for path in PAGES if "```" in path.read_text("utf-8")]
 
 
-@pytest.mark.parametrize("path", [p for p in PAGES if "```" in p.read_text()], ids=str)
+@pytest.mark.parametrize("path", WITH_BLOCKS, ids=lambda path: str(path.relative_to(ROOT)))
 async def test_examples_run(path, page_run):
     await page_run(path).run()
 
@@ -55,3 +56,19 @@ def test_sql_blocks_are_files_that_load(path, tmp_path):
             assert marker.removeprefix("fails: ") in caught.value.message
         else:
             assert len(StatementRegistry.load(folder)) > 0
+
+
+async def test_every_check_behind_a_block_counts(tmp_path, page_run):
+    page = tmp_path / "page.md"
+    checks = "<!-- check: x == 1 -->\n<!-- check: x > 0 -->\n"
+    page.write_text(f"```python\nx = 1\n```\n\n{checks}")
+    run = page_run(page)
+    await run.run()
+    assert (run.ran, run.checked) == (1, 2)
+
+
+async def test_a_check_that_no_block_stands_before_is_noticed(tmp_path, page_run):
+    page = tmp_path / "page.md"
+    page.write_text("```python\nx = 1\n```\n\nText.\n\n<!-- check: x == 1 -->\n")
+    with pytest.raises(AssertionError, match="behind no block"):
+        await page_run(page).run()

@@ -145,7 +145,7 @@ async def test_the_acquire_timeout(lab):
         assert caught.value.__cause__ is None
         assert str(caught.value) == (
             "no connection of pool 'w1' came free within 2 s (1 of 1 in use, 0 opening,"
-            " 0 returning, 1 waiting); hold connections for less time, or raise the pool's max_size"
+            " 0 returning, 1 waiting); hold connections for less time, or raise max_pool_size"
         )
         stats = pool.stats()
         assert (stats.timeouts, stats.waiting) == (1, 0)

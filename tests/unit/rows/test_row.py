@@ -50,7 +50,7 @@ def test_unknown_names(row):
     with pytest.raises(
         AttributeError, match=r"no column 'emial' \(did you mean email\?\).*id, email, deleted"
     ) as caught:
-        row.emial  # noqa: B018  # reading it is the test
+        row.emial  # reading it is the test
     assert caught.value.name == "emial"
     assert caught.value.obj is row
     assert caught.value.__context__ is None or isinstance(caught.value.__context__, KeyError)
@@ -173,7 +173,7 @@ def test_no_columns(make_row):
     assert list(row) == []
     assert repr(row) == "Row()"
     with pytest.raises(AttributeError, match="its columns are: none"):
-        row.id  # noqa: B018  # reading it is the test
+        row.id  # reading it is the test
 
 
 def test_plain_rows_share_their_columns():

@@ -50,6 +50,11 @@ UPDATE accounts SET balance = balance + 1 FROM waited WHERE id = :id;
 -- access: read
 SELECT count(*) FROM pg_sleep(:seconds);
 
+-- name: patient :scalar
+-- timeout: 5s
+-- access: read
+SELECT count(*) FROM pg_sleep(:seconds);
+
 -- name: series :many
 SELECT n, 'row ' || n AS text FROM generate_series(1, :count) AS n;
 
