@@ -69,6 +69,9 @@ def up(
     durable: Annotated[
         bool, typer.Option("--durable", help="Write through to the disk, as in production.")
     ] = False,
+    endpoint_lag: Annotated[
+        float, typer.Option(min=0, help="Seconds for which endpoints lead to the old instance.")
+    ] = 0.0,
     detach: Annotated[
         bool,
         typer.Option("--detach/--foreground", help="Go on in the background, or until Ctrl-C."),
@@ -90,6 +93,7 @@ def up(
         bin_dir=None if bin_dir is None else str(bin_dir.expanduser().absolute()),
         data_dir=None if data_dir is None else str(data_dir.expanduser().absolute()),
         durable=durable,
+        endpoint_lag=endpoint_lag,
     )
 
     def say(text: str) -> None:
@@ -155,6 +159,85 @@ def down(state_dir: _StateDir = None) -> None:
     except AuroraError as error:
         raise _fail(error) from error
     console.print("stopped")
+
+
+_Instance = Annotated[str, typer.Argument(help="Identifier of the instance, or 'writer'.")]
+_Reader = Annotated[str, typer.Argument(help="Identifier of the reader.")]
+
+
+@app.command()
+def failover(
+    target: Annotated[
+        str | None, typer.Argument(help="Reader to promote; if unset, the one that has most.")
+    ] = None,
+    state_dir: _StateDir = None,
+) -> None:
+    """Make a reader the writer; no acknowledged commit is lost."""
+    _send(state_dir, {"do": "failover", "instance": target})
+
+
+@app.command()
+def kill(instance: _Instance, state_dir: _StateDir = None) -> None:
+    """Kill all processes of an instance, as a crash of its machine would."""
+    _send(state_dir, {"do": "kill", "instance": instance})
+
+
+@app.command()
+def pause(instance: _Instance, state_dir: _StateDir = None) -> None:
+    """Freeze an instance: its connections stay, nothing is answered."""
+    _send(state_dir, {"do": "pause", "instance": instance})
+
+
+@app.command()
+def resume(instance: _Instance, state_dir: _StateDir = None) -> None:
+    """Let a paused instance go on."""
+    _send(state_dir, {"do": "resume", "instance": instance})
+
+
+@app.command()
+def restart(instance: _Instance, state_dir: _StateDir = None) -> None:
+    """Stop an instance, if it runs, and start it in the part it has."""
+    _send(state_dir, {"do": "restart", "instance": instance})
+
+
+@app.command()
+def lag(
+    instance: _Reader,
+    seconds: Annotated[float, typer.Argument(min=0, help="How late; 0 for no lag.")],
+    state_dir: _StateDir = None,
+) -> None:
+    """Make a reader show each commit that many seconds late."""
+    _send(state_dir, {"do": "lag", "instance": instance, "seconds": seconds})
+
+
+@app.command()
+def add_reader(state_dir: _StateDir = None) -> None:
+    """Add a reader."""
+    _send(state_dir, {"do": "add-reader"})
+
+
+@app.command()
+def remove_reader(instance: _Reader, state_dir: _StateDir = None) -> None:
+    """Stop a reader for good and remove its files."""
+    _send(state_dir, {"do": "remove-reader", "instance": instance})
+
+
+def _send(state_dir: Path | None, command: dict[str, object]) -> None:
+    from aurora_sql.local._control import request  # noqa: PLC0415 - start-up time
+
+    console = Console()
+
+    def say(text: str) -> None:
+        console.print(text, style="dim", markup=False, highlight=False)
+
+    try:
+        record = _state(state_dir).read()
+        if record is None:
+            console.print("no cluster is running")
+            raise typer.Exit(_NOT_RUNNING)
+        console.print(request(record.control, command, say), markup=False, highlight=False)
+    except AuroraError as error:
+        raise _fail(error) from error
 
 
 def _option(state_dir: Path | None) -> str:

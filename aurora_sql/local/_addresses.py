@@ -6,8 +6,12 @@ import errno
 import random
 import socket
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aurora_sql.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Address = tuple[str, int]
 """Host and port."""
@@ -59,6 +63,28 @@ def choose(instances: int, port: int | None = None) -> Addresses:
     raise ConfigurationError(
         f"no free port between {_FIRST_PORT} and {_LAST_PORT} on the loopback addresses"
     )
+
+
+def choose_one(number: int, used: Sequence[Address]) -> Address:
+    """Choose an address for one more instance, like those of the others where that is free.
+
+    Args:
+        number: The instance's number, from 1.
+        used: The addresses of the other instances.
+
+    Raises:
+        ConfigurationError: Nothing is free.
+    """
+    host, port = used[0]
+    if _can_bind("127.0.0.2", 0):
+        host = f"127.0.0.{10 + number}"
+    if (host, port) not in used and _can_bind(host, port):
+        return host, port
+    for _ in range(_ATTEMPTS):
+        port = random.randint(_FIRST_PORT, _LAST_PORT)  # noqa: S311 - no secret
+        if (host, port) not in used and _can_bind(host, port):
+            return host, port
+    raise ConfigurationError(f"no free port between {_FIRST_PORT} and {_LAST_PORT} on {host}")
 
 
 def _with_ports(hosts: list[str], start: int, *, spread: bool) -> list[Address]:

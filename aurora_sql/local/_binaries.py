@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 VARIABLE = "AURORA_SQL_PG_BIN"
 OLDEST = 13
 _PROGRAMS = ("postgres", "initdb")
+_FOR_CHANGES = ("pg_basebackup", "pg_waldump")
+"""Needed by a running cluster only to add a reader and to fail over."""
 _INSTALLATIONS = (
     ("/usr/lib/postgresql", "*/bin"),
     ("/usr", "pgsql-*/bin"),
@@ -149,8 +151,9 @@ def _copy(folder: Path, user: ServerUser, scratch: Path, source: str) -> Path:
     if libraries.is_dir():
         shutil.copytree(libraries, programs / libraries.name, symlinks=True)
     (target / "bin").mkdir()
-    for name in _PROGRAMS:
-        shutil.copy2(folder / name, target / "bin" / name)
+    for name in (*_PROGRAMS, *_FOR_CHANGES):
+        if (folder / name).is_file():
+            shutil.copy2(folder / name, target / "bin" / name)
     for place in (programs, *programs.rglob("*")):
         user.own(place)
     return target / "bin"

@@ -3,45 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
-import pwd
+import math
 import secrets
-import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aurora_sql.errors import ConfigurationError, OperationalError
 from aurora_sql.local import _addresses, _binaries, _setup
-from aurora_sql.local._background import Background
+from aurora_sql.local._changes import MOST_READERS, Changes
+from aurora_sql.local._directory import Directory
 from aurora_sql.local._endpoint import Endpoint
 from aurora_sql.local._folder import RunFolder
-from aurora_sql.local._prepare import Preparation, instance_id
+from aurora_sql.local._lifecycle import Lifecycle
+from aurora_sql.local._members import Members, Plan
+from aurora_sql.local._prepare import Preparation
 from aurora_sql.local._proxy import FaultProxy
-from aurora_sql.local._server import LocalInstance, PortTaken, Server
+from aurora_sql.local._server import LocalInstance, PortTaken
 from aurora_sql.local._status import StatusBoard, execute, wait_replayed
 from aurora_sql.local._tools import Tools, tail
 from aurora_sql.local._user import ServerUser
-from aurora_sql.types import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
-    from types import TracebackType
-    from typing import Self
 
     from aurora_sql.local._addresses import Address
     from aurora_sql.local._binaries import Binaries
+    from aurora_sql.local._changes import Failover
+    from aurora_sql.local._server import Server
     from aurora_sql.settings import AuroraSettings
 
 T = TypeVar("T")
 
-_MOST_READERS = 15
 _PORT_ATTEMPTS = 5
-_STOP_SECONDS = 30.0
 
 
-class LocalCluster:
+class LocalCluster(Lifecycle):
     """A PostgreSQL cluster on this machine that looks like Aurora to a client.
 
     Use it with ``async with``, with ``with``, or by :meth:`start` and :meth:`stop`; nothing
@@ -59,6 +56,8 @@ class LocalCluster:
         username: Name of the administrator.
         password: The administrator's password. Default: a random one.
         durable: Write through to the disk as a production server does; slower.
+        endpoint_lag: Seconds for which an endpoint still leads where it led before, after a
+            failover or when a reader came or went: what DNS does to Aurora's endpoints.
         server_settings: Further settings of ``postgresql.conf`` for all instances.
         start_timeout: Seconds that the start may take.
         progress: Called with a line of text for each step, from another thread.
@@ -79,16 +78,20 @@ class LocalCluster:
         username: str = "postgres",
         password: str | None = None,
         durable: bool = False,
+        endpoint_lag: float = 0.0,
         server_settings: Mapping[str, str] | None = None,
         start_timeout: float = 60.0,
         progress: Callable[[str], None] | None = None,
     ) -> None:
+        super().__init__()
         if engine != "postgresql":
             raise ConfigurationError(f"engine={engine!r}: a local cluster can be 'postgresql' only")
-        if readers not in range(_MOST_READERS + 1):
-            raise ConfigurationError(f"readers={readers!r}: must be 0 to {_MOST_READERS}")
+        if readers not in range(MOST_READERS + 1):
+            raise ConfigurationError(f"readers={readers!r}: must be 0 to {MOST_READERS}")
         if port is not None and not 0 < port < 65536:  # noqa: PLR2004 - the range of ports
             raise ConfigurationError(f"port={port!r}: must be 1 to 65535")
+        if not (math.isfinite(endpoint_lag) and endpoint_lag >= 0):
+            raise ConfigurationError(f"endpoint_lag={endpoint_lag!r}: must be 0 seconds or more")
         if password is not None and (not password or not password.isprintable()):
             raise ConfigurationError("password: must be printable characters, at least one")
         self._readers = readers
@@ -99,116 +102,39 @@ class LocalCluster:
         self._username = _setup.check_name("username", username)
         self._password = password if password is not None else secrets.token_urlsafe(24)
         self._durable = durable
+        self._endpoint_lag = endpoint_lag
         self._server_settings = _setup.check_settings(server_settings or {})
         self._start_timeout = start_timeout
         self._progress = progress
-        self._background: Background | None = None
-        self._servers: tuple[Server, ...] = ()
+        self._members: Members | None = None
+        self._changes: Changes | None = None
+        self._running_changes: set[asyncio.Task[Any]] = set()
         self._endpoints: tuple[Endpoint, ...] = ()
-        self._turn = itertools.count()
         self._version = ""
 
     def __repr__(self) -> str:
-        state = ", ".join(f"{s.id} {s.role.value} {s.host}:{s.port}" for s in self._servers)
+        members = self._members
+        servers = () if members is None else members.servers
+        state = ", ".join(f"{s.id} {s.role.value} {s.host}:{s.port}" for s in servers)
         return f"<LocalCluster {state or 'not running'}>"
-
-    # Start and stop
-
-    async def __aenter__(self) -> Self:
-        background = self._launch()
-        started = asyncio.wrap_future(background.started)
-        # A caller that is cancelled does not come back to take the error: take it for him.
-        started.add_done_callback(lambda future: future.cancelled() or future.exception())
-        try:
-            await asyncio.shield(started)
-        except BaseException:
-            await self._finish(background)
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._background is not None:
-            await self._finish(self._background)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Start it and wait until all instances serve; for callers without an event loop.
-
-        Raises:
-            ConfigurationError: The machine lacks something, or an argument cannot work.
-            OperationalError: A server did not start; the message has the end of its log.
-        """
-        background = self._launch()
-        try:
-            background.started.result()
-        except BaseException:
-            self._end(background)
-            raise
-
-    def stop(self) -> None:
-        """End all instances and remove their files; nothing happens when it is not running."""
-        if self._background is not None:
-            self._end(self._background)
-
-    def _launch(self) -> Background:
-        if self._background is not None:
-            raise ConfigurationError("this cluster runs already")
-        self._background = Background("aurora-sql local cluster")
-        self._background.run(self._live)
-        return self._background
-
-    def _end(self, background: Background) -> None:
-        background.stop()
-        background.ended.result()
-        self._background = None
-
-    async def _finish(self, background: Background) -> None:
-        background.stop()
-        cancelled: asyncio.CancelledError | None = None
-        ended = asyncio.wrap_future(background.ended)
-        # Who cancels us while we clean up waits until that is done: it is a matter of a second.
-        while not ended.done():
-            try:
-                await asyncio.shield(ended)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        self._background = None
-        if cancelled is not None:
-            raise cancelled
-        ended.result()
 
     # What users ask for
 
     @property
     def instances(self) -> tuple[LocalInstance, ...]:
         """All instances as they are now, the writer first."""
-        return tuple(server.describe() for server in self._servers)
+        members = self._members
+        return () if members is None else tuple(one.describe() for one in members.servers)
 
     @property
     def writer_endpoint(self) -> Address:
         """Host and port that lead to the writer, as Aurora's cluster endpoint does."""
-        return self._running()[0].address
+        return self._running_endpoint(0)
 
     @property
     def reader_endpoint(self) -> Address:
         """Host and port that lead to the readers in turn (to the writer where there is none)."""
-        return self._running()[1].address
+        return self._running_endpoint(1)
 
     @property
     def database(self) -> str:
@@ -242,8 +168,7 @@ class LocalCluster:
         Raises:
             ConfigurationError: The cluster is not running.
         """
-        self._running()
-        writer, *readers = self._servers
+        writer, *readers = self._running().servers
         variables = {
             "AURORA_ENGINE": "postgresql",
             "AURORA_WRITE_ENDPOINT": f"{writer.host}:{writer.port}",
@@ -296,7 +221,8 @@ class LocalCluster:
         Raises:
             OperationalError: A reader has not, in that time; the message names it.
         """
-        await self._call(wait_replayed(self._servers, self._username, timeout))
+        members = self._running()
+        await self._call(wait_replayed(members.servers, self._username, timeout))
 
     async def create_database(self, name: str, *, template: str = "template1") -> None:
         """Make a database as a copy of another, and wait until the readers have it.
@@ -311,13 +237,13 @@ class LocalCluster:
         """
         _setup.check_name("name", name)
         sql = f"CREATE DATABASE {_setup.identifier(name)} TEMPLATE {_setup.identifier(template)}"
-        await self._call(execute(self._servers, self._username, sql))
+        await self._call(execute(self._running().servers, self._username, sql))
         await self.wait_replayed()
 
     async def drop_database(self, name: str) -> None:
         """Drop a database, with whatever sessions are in it; nothing happens if there is none."""
         sql = f"DROP DATABASE IF EXISTS {_setup.identifier(name)} WITH (FORCE)"
-        await self._call(execute(self._servers, self._username, sql))
+        await self._call(execute(self._running().servers, self._username, sql))
 
     async def kill(self, which: str) -> None:
         """Kill all processes of one instance, as a crash of its machine would.
@@ -346,24 +272,93 @@ class LocalCluster:
         server = self._find(which)
         return FaultProxy(server.host, server.port)
 
+    async def restart(self, which: str) -> None:
+        """Stop an instance, if it runs, and start it again in the part it has.
+
+        Args:
+            which: An identifier, or ``"writer"``.
+
+        Raises:
+            ConfigurationError: There is no such instance.
+            OperationalError: It does not start.
+        """
+        await self._change(lambda changes: changes.restart(which))
+
+    async def failover(self, target: str | None = None) -> Failover:
+        """Make a reader the writer; the old writer and the other readers follow it.
+
+        The writer is shut down, or killed if it does not end within a second, and its log stays:
+        as Aurora's storage it holds every acknowledged commit. The reader that takes over reads
+        from it what it lacks, and is promoted only when it holds the last record. Only commits
+        under ``synchronous_commit=off`` can be lost, when the writer was killed.
+
+        It goes on when the caller is cancelled.
+
+        Args:
+            target: Identifier of the reader. Default: the one that received most.
+
+        Returns:
+            Who was and who is the writer, and when it accepted writes, once all running
+            instances that are not paused follow it.
+
+        Raises:
+            ConfigurationError: No reader can take over, or not that one; the writer goes on.
+            OperationalError: The reader did not get all records. It is not promoted.
+        """
+        return await self._change(lambda changes: changes.failover(target))
+
+    async def add_reader(self) -> str:
+        """Add a reader and return its identifier once it serves.
+
+        Raises:
+            ConfigurationError: There are 15 already, or the writer does not run.
+            OperationalError: It could not be copied or started.
+        """
+        return await self._change(lambda changes: changes.add_reader())
+
+    async def remove_reader(self, which: str) -> None:
+        """Stop a reader for good and remove its files.
+
+        Args:
+            which: Its identifier.
+
+        Raises:
+            ConfigurationError: There is no such reader.
+        """
+        await self._change(lambda changes: changes.remove_reader(which))
+
+    async def set_lag(self, which: str, *, seconds: float) -> None:
+        """Make a reader show each commit that many seconds after it was made.
+
+        It receives all the same, so that it can take over; a failover to it ends its lag.
+
+        Args:
+            which: Its identifier.
+            seconds: How late; 0 for as soon as possible.
+
+        Raises:
+            ConfigurationError: There is no such reader, or the lag is not 0 to 86400 s.
+        """
+        await self._change(lambda changes: changes.set_lag(which, seconds))
+
     # How it lives
 
     def _say(self, text: str) -> None:
         if self._progress is not None:
             self._progress(text)
 
-    def _running(self) -> tuple[Endpoint, ...]:
-        if not self._endpoints:
+    def _running(self) -> Members:
+        members = self._members
+        if members is None or not self._endpoints:
             raise ConfigurationError("the local cluster is not running")
-        return self._endpoints
+        return members
+
+    def _running_endpoint(self, place: int) -> Address:
+        self._running()
+        return self._endpoints[place].address
 
     def _find(self, which: str) -> Server:
-        self._running()
-        for server in self._servers:
-            if which in (server.id, "writer" if server.role is Role.WRITER else ""):
-                return server
-        known = ", ".join(server.id for server in self._servers)
-        raise ConfigurationError(f"no instance {which!r}; there are 'writer', {known}")
+        return self._running().find(which)
 
     async def _call(self, work: Coroutine[Any, Any, T]) -> T:
         background = self._background
@@ -372,17 +367,31 @@ class LocalCluster:
             raise ConfigurationError("the local cluster is not running")
         return await asyncio.wrap_future(background.call(work))
 
+    async def _change(self, make: Callable[[Changes], Coroutine[Any, Any, T]]) -> T:
+        changes = self._changes
+        if changes is None:
+            raise ConfigurationError("the local cluster is not running")
+        return await self._call(self._complete(make(changes)))
+
+    async def _complete(self, work: Coroutine[Any, Any, T]) -> T:
+        # A task of its own: a caller who is cancelled leaves no change half done.
+        task = asyncio.create_task(work)
+        self._running_changes.add(task)
+        task.add_done_callback(self._running_changes.discard)
+        # Nor is an error of one that nobody waits for reported by the loop.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(task)
+
     async def _live(self, ready: Callable[[], None]) -> None:
         user = ServerUser.find()
         folder = RunFolder.make(user)
         try:
             tools = Tools(user, folder.path)
             async with asyncio.timeout(self._start_timeout):
-                binaries = await self._prepare(tools)
-                await self._start_servers(tools, binaries)
-                board = StatusBoard(folder.path, self._servers, self._username)
-                board.publish(user)
-                await wait_replayed(self._servers, self._username, self._start_timeout)
+                members = await self._prepare(tools)
+                board = StatusBoard(folder.path, lambda: members.servers, self._username)
+                await self._start_servers(members, board)
+                await wait_replayed(members.servers, self._username, self._start_timeout)
                 await board.refresh()
             ready()
             await board.keep_current()
@@ -392,11 +401,14 @@ class LocalCluster:
                 "start_timeout if the machine is slow"
             ) from error
         finally:
-            # No await from here on: a second cancellation cannot cut it short.
+            # No await from here on: a second cancellation cannot cut it short. What is being
+            # changed ends at its next await, before it starts anything.
+            for task in self._running_changes:
+                task.cancel()
             self._stop_servers()
             folder.remove()
 
-    async def _prepare(self, tools: Tools) -> Binaries:
+    async def _prepare(self, tools: Tools) -> Members:
         binaries = _binaries.find(self._bin_dir, tools.user, tools.folder)
         self._version = binaries.full_version
         self._say(f"PostgreSQL {binaries.full_version} ({binaries.source}: {binaries.folder})")
@@ -404,76 +416,62 @@ class LocalCluster:
         data = await preparation.make_writer(self._data_dir)
         await preparation.install(data, self._database, self._password)
         await preparation.copy(data, self._readers)
-        return binaries
+        return self._make_members(tools, binaries)
 
-    async def _start_servers(self, tools: Tools, binaries: Binaries) -> None:
+    def _make_members(self, tools: Tools, binaries: Binaries) -> Members:
+        plan = Plan(
+            username=self._username,
+            durable=self._durable,
+            server_settings=self._server_settings,
+            keeps=self._data_dir is not None,
+            timeout=self._start_timeout,
+        )
+        self._members = Members(tools, binaries, plan, self._say)
+        return self._members
+
+    async def _start_servers(self, members: Members, board: StatusBoard) -> None:
         attempts = 1 if self._port is not None else _PORT_ATTEMPTS
         for attempt in range(1, attempts + 1):
             try:
-                await self._try_start(tools, binaries)
+                await self._try_start(members, board)
             except PortTaken:
                 self._stop_servers()
+                self._members = members
                 if attempt == attempts:
                     raise
             else:
                 return
 
-    async def _try_start(self, tools: Tools, binaries: Binaries) -> None:
+    async def _try_start(self, members: Members, board: StatusBoard) -> None:
         addresses = _addresses.choose(self._readers + 1, self._port)
-        self._servers = tuple(
-            Server(
-                instance_id(number),
-                Role.READER if number > 1 else Role.WRITER,
-                address,
-                tools.folder / instance_id(number),
-            )
-            for number, address in enumerate(addresses.instances, 1)
+        members.start_all(addresses.instances)
+        directory = Directory(members.view, self._endpoint_lag)
+
+        def announce() -> None:
+            board.announce()
+            directory.look()
+
+        announce()
+        self._changes = Changes(members, announce)
+        board.watch(directory.look)
+        self._endpoints = (
+            Endpoint(addresses.writer_endpoint, directory.writer),
+            Endpoint(addresses.reader_endpoint, directory.reader),
         )
-        writer = self._servers[0]
-        own_name = pwd.getpwuid(os.geteuid()).pw_name
-        access = _setup.access_rules()
-        map_ = _setup.user_map(tools.user, own_name, self._username)
-        for server in self._servers:
-            self._say(f"starting {server.id} ({server.role.value}) on {server.host}:{server.port}")
-            settings = _setup.settings_for(
-                server, writer, self._username, self._durable, self._server_settings
-            )
-            server.configure(tools, settings, access, map_)
-            server.start(tools, binaries)
-        endpoints = (
-            Endpoint(addresses.writer_endpoint, self._writer_address),
-            Endpoint(addresses.reader_endpoint, self._next_reader_address),
-        )
-        self._endpoints = endpoints
-        for endpoint in endpoints:
+        for endpoint in self._endpoints:
             try:
                 await endpoint.open()
             except OSError as error:
                 host, port = endpoint.address
                 raise PortTaken(f"{host}:{port}: {error.strerror}") from error
         deadline = time.monotonic() + self._start_timeout
-        await asyncio.gather(*(server.wait_ready(deadline) for server in self._servers))
+        await asyncio.gather(*(server.wait_ready(deadline) for server in members.servers))
 
     def _stop_servers(self) -> None:
         for endpoint in self._endpoints:
             endpoint.close()
-        kept = self._data_dir is not None
-        # Readers first, so that they have all of the writer's records to say good-bye with.
-        for server in reversed(self._servers):
-            keep = kept and server.role is Role.WRITER
-            server.stop(signal.SIGINT if keep else signal.SIGQUIT, _STOP_SECONDS)
-        self._servers = ()
+        if self._members is not None:
+            self._members.stop_all()
+        self._members = None
+        self._changes = None
         self._endpoints = ()
-
-    def _writer_address(self) -> Address | None:
-        for server in self._servers:
-            if server.role is Role.WRITER:
-                return server.host, server.port
-        return None
-
-    def _next_reader_address(self) -> Address | None:
-        readers = [s for s in self._servers if s.role is Role.READER and s.pid is not None]
-        if not readers:
-            return self._writer_address()
-        chosen = readers[next(self._turn) % len(readers)]
-        return chosen.host, chosen.port

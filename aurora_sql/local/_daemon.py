@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING
 
 from aurora_sql.errors import AuroraError, ConfigurationError, OperationalError
 from aurora_sql.local._cluster import LocalCluster
+from aurora_sql.local._control import SOCKET, Control, Herald
 from aurora_sql.local._state import ClusterRecord, InstanceRecord, StateFolder
 from aurora_sql.local._tools import tail
 
@@ -39,6 +40,7 @@ class ClusterOptions:
     bin_dir: str | None = None
     data_dir: str | None = None
     durable: bool = False
+    endpoint_lag: float = 0.0
 
     def cluster(self, progress: Callable[[str], None]) -> LocalCluster:
         """The cluster, not started."""
@@ -49,6 +51,7 @@ class ClusterOptions:
             bin_dir=self.bin_dir,
             data_dir=self.data_dir,
             durable=self.durable,
+            endpoint_lag=self.endpoint_lag,
             progress=progress,
         )
 
@@ -100,28 +103,38 @@ async def _serve(
     progress: Callable[[str], None],
     ready: Callable[[ClusterRecord], Awaitable[bool]],
 ) -> None:
-    async with options.cluster(progress) as cluster:
-        record = ClusterRecord(
-            pid=os.getpid(),
-            version=cluster.server_version,
-            writer_endpoint=cluster.writer_endpoint,
-            reader_endpoint=cluster.reader_endpoint,
-            instances=tuple(
-                InstanceRecord(
-                    one.id,
-                    one.role.value,
-                    one.host,
-                    one.port,
-                    one.pid,
-                    str(cluster.log_path(one.id)),
-                )
-                for one in cluster.instances
-            ),
-            environment=cluster.environment(),
-        )
-        state.write(record)
-        if await ready(record):
-            await asyncio.Event().wait()  # until cancelled
+    herald = Herald(progress)
+    async with options.cluster(herald) as cluster:
+
+        def record() -> ClusterRecord:
+            return _record(cluster, socket)
+
+        socket = cluster.log_path("writer").parent.parent / SOCKET
+        control = Control(cluster, herald, socket, lambda: state.write(record()))
+        await control.open()
+        try:
+            state.write(record())
+            if await ready(record()):
+                await asyncio.Event().wait()  # until cancelled
+        finally:
+            control.close()
+
+
+def _record(cluster: LocalCluster, socket: Path) -> ClusterRecord:
+    return ClusterRecord(
+        pid=os.getpid(),
+        version=cluster.server_version,
+        writer_endpoint=cluster.writer_endpoint,
+        reader_endpoint=cluster.reader_endpoint,
+        instances=tuple(
+            InstanceRecord(
+                one.id, one.role.value, one.host, one.port, one.pid, str(cluster.log_path(one.id))
+            )
+            for one in cluster.instances
+        ),
+        environment=cluster.environment(),
+        control=str(socket),
+    )
 
 
 def spawn(
@@ -203,14 +216,20 @@ def main(folder: Path) -> int:
     options = ClusterOptions(**json.loads(sys.stdin.readline()))
     os.chdir("/")  # holds no file system that somebody may want to unmount
 
+    listening = True
+
     async def ready(_: ClusterRecord) -> bool:
+        nonlocal listening
+        # The command hears no more of it: its end of the pipe closes.
+        listening = False
         _report(sys.stdout, {"ready": True})
         # The command answers at once, or its end of the pipe closes.
         answer: str = await asyncio.to_thread(sys.stdin.readline)
         return answer == f"{_KEEP}\n"
 
     def say(text: str) -> None:
-        _report(sys.stdout, {"say": text})
+        if listening:
+            _report(sys.stdout, {"say": text})
 
     try:
         asyncio.run(serve(options, StateFolder(folder), say, ready))

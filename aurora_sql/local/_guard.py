@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-_PROGRAMS = frozenset({"postgres", "initdb", "cp"})
+_PROGRAMS = frozenset({"postgres", "initdb", "cp", "pg_basebackup", "pg_waldump"})
 _QUIT_SECONDS = 6.0
 """PostgreSQL itself kills its children 5 s after an immediate shutdown was asked for."""
 _KILL_SECONDS = 3.0

@@ -23,6 +23,7 @@ _OWNED = frozenset(
     {
         "listen_addresses", "port", "unix_socket_directories", "cluster_name", "hba_file",
         "ident_file", "data_directory", "primary_conninfo", "primary_slot_name", "hot_standby",
+        "restore_command", "recovery_min_apply_delay", "recovery_target_timeline",
         "external_pid_file", "logging_collector", "log_destination", "ssl",
     }
 )  # fmt: skip

@@ -35,7 +35,13 @@ class InstanceRecord:
 
 @dataclass(frozen=True, slots=True)
 class ClusterRecord:
-    """A running cluster in the state folder. Holds the password: its ``repr`` does not show it."""
+    """A running cluster in the state folder.
+
+    Holds the password: its ``repr`` does not show it.
+
+    Attributes:
+        control: The socket on which the serving process takes commands.
+    """
 
     pid: int
     version: str
@@ -43,6 +49,7 @@ class ClusterRecord:
     reader_endpoint: tuple[str, int]
     instances: tuple[InstanceRecord, ...]
     environment: dict[str, str]
+    control: str = ""
 
     def __repr__(self) -> str:
         return f"<ClusterRecord pid={self.pid} instances={len(self.instances)}>"
@@ -188,4 +195,5 @@ def _record(values: dict[str, Any]) -> ClusterRecord:
         reader_endpoint=tuple(values["reader_endpoint"]),
         instances=tuple(InstanceRecord(**instance) for instance in values["instances"]),
         environment=values["environment"],
+        control=values["control"],
     )

@@ -15,11 +15,10 @@ from aurora_sql.errors import AuroraError, NoWriterAvailable, OperationalError
 from aurora_sql.types import Engine, Role
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from aurora_sql.local._server import Server
-    from aurora_sql.local._user import ServerUser
 
 STATUS_FILE = "aurora_status.json"
 _WRITER_SESSION = "MASTER_SESSION_ID"
@@ -58,7 +57,8 @@ async def _connect(server: Server, user: str, limit: float) -> DriverConnection:
 
 
 @asynccontextmanager
-async def _session(server: Server, user: str, limit: float) -> AsyncIterator[DriverConnection]:
+async def session(server: Server, user: str, limit: float) -> AsyncIterator[DriverConnection]:
+    """A session of the administrator, whose statements may take ``limit`` seconds."""
     connection = await _connect(server, user, limit)
     try:
         yield connection
@@ -67,7 +67,8 @@ async def _session(server: Server, user: str, limit: float) -> AsyncIterator[Dri
         connection.abort()
 
 
-async def _value(connection: DriverConnection, sql: str) -> Any:
+async def value(connection: DriverConnection, sql: str) -> Any:
+    """The first column of the first row."""
     statement = await connection.prepare(sql)
     try:
         return (await statement.fetch(()))[0][0]
@@ -90,8 +91,8 @@ async def execute(servers: Sequence[Server], user: str, sql: str) -> None:
         NoWriterAvailable: The writer does not run.
         AuroraError: The statement failed.
     """
-    async with _session(_writer(servers), user, _STATEMENT) as session:
-        await session.execute(sql)
+    async with session(_writer(servers), user, _STATEMENT) as asked:
+        await asked.execute(sql)
 
 
 async def wait_replayed(servers: Sequence[Server], user: str, limit: float) -> None:
@@ -111,8 +112,8 @@ async def wait_replayed(servers: Sequence[Server], user: str, limit: float) -> N
     position = "its position"
     try:
         async with asyncio.timeout(limit):
-            async with _session(writer, user, limit) as session:
-                position = await _value(session, _FLUSHED)
+            async with session(writer, user, limit) as asked:
+                position = await value(asked, _FLUSHED)
             await _wait_for_all(servers, user, position, limit, waiting)
     except TimeoutError as error:
         late = ", ".join(sorted(waiting)) or writer.id
@@ -138,9 +139,9 @@ async def _wait_for(
     server: Server, user: str, position: str, limit: float, waiting: set[str]
 ) -> None:
     sql = _REPLAYED.format(position=position)
-    async with _session(server, user, limit) as session:
+    async with session(server, user, limit) as asked:
         # Short queries, not one that waits at the server: its snapshot could hold up the replay.
-        while not await _value(session, sql):  # noqa: ASYNC110 - the server sends no event
+        while not await value(asked, sql):  # noqa: ASYNC110 - the server sends no event
             await asyncio.sleep(_POLL)
     waiting.discard(server.id)
 
@@ -152,56 +153,70 @@ class StatusBoard:
     second old, and what an instance that does not answer last said stays in it.
     """
 
-    def __init__(self, folder: Path, servers: Sequence[Server], user: str) -> None:
+    def __init__(self, folder: Path, servers: Callable[[], Sequence[Server]], user: str) -> None:
         self._path = folder / STATUS_FILE
         self._servers = servers
         self._user = user
         self._connection: DriverConnection | None = None
+        self._look: Callable[[], object] = lambda: None
+        self._rows: list[dict[str, Any]] = []
+        self._generation = 0
 
-    def publish(self, server_user: ServerUser) -> None:
-        """Write the first version, without figures, where every instance finds it."""
-        rows = [
-            {
-                "server_id": server.id,
-                "session_id": _WRITER_SESSION if server.role is Role.WRITER else str(uuid4()),
-            }
-            for server in self._servers
-        ]
-        server_user.write(self._path, json.dumps(rows))
-        for server in self._servers:
-            link = server.data / STATUS_FILE
-            link.unlink(missing_ok=True)
-            link.symlink_to(self._path)
+    def watch(self, look: Callable[[], object]) -> None:
+        """Call ``look`` too at each update."""
+        self._look = look
+
+    def announce(self) -> None:
+        """Write who is there and who is the writer; the figures stay until the next update.
+
+        An instance that becomes or ceases to be the writer gets a session id of its own, as one
+        that starts in Aurora.
+        """
+        before = {row["server_id"]: row for row in self._rows}
+        rows = []
+        for server in self._servers():
+            row = before.get(server.id, {"server_id": server.id})
+            if server.role is Role.WRITER:
+                row = {**row, "session_id": _WRITER_SESSION}
+            elif row.get("session_id", _WRITER_SESSION) == _WRITER_SESSION:
+                row = {**row, "session_id": str(uuid4())}
+            rows.append(row)
+        # What is being asked just now was said by those who were there before.
+        self._generation += 1
+        self._disconnect()
+        self._write(rows)
 
     async def keep_current(self) -> None:
         """Update it every second until cancelled."""
         try:
             while True:
                 await self.refresh()
-                for server in self._servers:
+                for server in self._servers():
                     server.reap()
+                self._look()
                 await asyncio.sleep(_REFRESH)
         finally:
             self._disconnect()
 
     async def refresh(self) -> None:
         """Update it once; what the writer does not answer in time stays as it was."""
+        generation = self._generation
         try:
             async with asyncio.timeout(_ANSWER):
                 text = await self._ask()
         except (AuroraError, TimeoutError):
             self._disconnect()
             return
-        if text is not None:
+        if text is not None and generation == self._generation:
             self._store(json.loads(text))
 
     async def _ask(self) -> str | None:
-        writer = next((s for s in self._servers if s.role is Role.WRITER), None)
+        writer = next((s for s in self._servers() if s.role is Role.WRITER), None)
         if writer is None or writer.pid is None:
             return None
         if self._connection is None or self._connection.is_closed:
             self._connection = await _connect(writer, self._user, _ANSWER)
-        answer: str | None = await _value(self._connection, _STATUS)
+        answer: str | None = await value(self._connection, _STATUS)
         return answer
 
     def _store(self, rows: list[dict[str, Any]]) -> None:
@@ -210,6 +225,10 @@ class StatusBoard:
                 row["last_update_timestamp"] = datetime.now(UTC).isoformat()
             # What they share is the machine, so that is what is busy.
             row["cpu"] = round(100.0 * os.getloadavg()[0] / (os.cpu_count() or 1), 1)
+        self._write(rows)
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        self._rows = rows
         new = self._path.with_suffix(".new")
         # Renamed into place: a reader sees the old file or the new one.
         new.write_text(json.dumps(rows), encoding="utf-8")

@@ -97,6 +97,34 @@ def test_the_password_is_shown_on_request_and_the_shell_reads_the_file(command, 
     command("down")
 
 
+def test_what_happens_to_a_running_cluster_is_told(command, state, nothing_left):
+    assert "no cluster is running" in command("failover", check=3)
+    command("up", "--readers", "1")
+    place = state.read().control.rsplit("/", 1)[0]
+    shown = command("failover")
+    for text in ("stopping instance-1", "promoting instance-2", "instance-2 is the writer"):
+        assert text in shown
+    record = state.read()
+    assert [(one.id, one.role) for one in record.instances] == [
+        ("instance-2", "writer"),
+        ("instance-1", "reader"),
+    ]
+    writer = record.instances[0]
+    assert record.environment["AURORA_WRITE_ENDPOINT"] == f"{writer.host}:{writer.port}"
+    assert "instance-3 is a reader" in command("add-reader")
+    assert "instance-3 lags 5 s" in command("lag", "instance-3", "5")
+    assert "instance-1 is removed" in command("remove-reader", "instance-1")
+    assert "instance-3 is paused" in command("pause", "instance-3")
+    assert "is paused" in command("failover", "instance-3", check=2)
+    assert "instance-3 is resumed" in command("resume", "instance-3")
+    command("kill", "writer")
+    assert state.read().instances[0].pid is None
+    assert "instance-2 is restarted" in command("restart", "instance-2")
+    assert "no instance 'x'" in command("kill", "x", check=2)
+    command("down")
+    assert nothing_left([place]) == []
+
+
 def test_a_failed_start_is_told_and_leaves_nothing(command, state):
     assert "bin_dir: /nowhere has no program" in command("up", "--bin-dir", "/nowhere", check=2)
     assert not state.path.exists()
