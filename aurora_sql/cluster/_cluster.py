@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,10 @@ class Cluster:
         self._select = selector(settings.reader_selection)
 
     def _pool(self, instance: Instance, connect: Connect, sweeper: Sweeper) -> Pool:
-        return Pool(connect, self._options, name=instance.id, sweeper=sweeper)
+        # A read that finds its reader gone is served by another instance, at once.
+        patient = instance.role is Role.WRITER
+        options = replace(self._options, patient=patient)
+        return Pool(connect, options, name=instance.id, sweeper=sweeper)
 
     def _connector(self, instance: Instance) -> Connect:
         values = self._settings.connection_values(instance.host, instance.port)

@@ -158,9 +158,11 @@ class PoolRunner:
         while True:
             try:
                 return pool, await self.acquire(pool, limit, statement.name)
-            except ConnectionFailed as error:
+            except (ConnectionFailed, PoolTimeout) as error:
                 failed, pool = pool, self._choose(statement)
                 if pool is failed:
+                    if isinstance(error, PoolTimeout):
+                        raise
                     if attempts is None:
                         attempts = Attempts(self._context, statement)
                     await attempts.again(error, Access.READ, limit)

@@ -46,6 +46,8 @@ class PoolOptions:
             that nobody does. Callers for whom the pool still has room to open a connection do
             not count: they wait for the connect, which has a limit of its own.
         acquire_timeout: Longest wait for a connection.
+        patient: While there is no connection and none can be opened, callers wait for better
+            times. False: they get the connect's error at once, for they can go elsewhere.
         max_lifetime: Age at which a connection is replaced; ``math.inf`` for never.
         lifetime_jitter: Part of ``max_lifetime``, 0 to 1, by which each connection's own limit
             is shortened at random, so that they are not all replaced at once.
@@ -70,6 +72,7 @@ class PoolOptions:
     max_size: int = 100
     max_waiting: int = 1000
     acquire_timeout: float = 30.0
+    patient: bool = True
     max_lifetime: float = 1800.0
     lifetime_jitter: float = 0.1
     idle_timeout: float = 600.0

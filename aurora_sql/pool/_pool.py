@@ -469,7 +469,8 @@ class Pool:
 
     def _is_hopeless(self, error: Exception) -> bool:
         """No connection can be opened, and there is none that somebody could give back."""
-        return not _decide.may_heal(error) and all(p.state is State.CLOSING for p in self._all)
+        worth_waiting = self.options.patient and _decide.may_heal(error)
+        return not worth_waiting and all(p.state is State.CLOSING for p in self._all)
 
     # -- deadlines and upkeep --------------------------------------------------------------
 

@@ -95,6 +95,16 @@ async def test_a_failure_that_may_heal_is_waited_out_until_the_deadline(lab):
         assert 3 <= lab.server.count("connect") <= 8
 
 
+async def test_an_impatient_pool_tells_at_once_that_the_server_is_away(lab):
+    lab.server.fail("connect", *[REFUSED] * 100)
+    async with lab.open(acquire_timeout=30.0, patient=False) as pool:
+        start = asyncio.get_running_loop().time()
+        results = await asyncio.gather(*(pool.acquire() for _ in range(3)), return_exceptions=True)
+        assert asyncio.get_running_loop().time() == start
+        assert [type(result) for result in results] == [type(REFUSED)] * 3
+        assert not pool.available
+
+
 async def test_too_many_connections_at_the_server_may_heal(lab):
     lab.server.fail("connect", TooManyConnections("sorry"), OSError("reset"), TimeoutError("slow"))
     async with lab.open() as pool:
