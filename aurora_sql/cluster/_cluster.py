@@ -121,8 +121,16 @@ class Cluster:
         self.writer_pool.release(await self.writer_pool.acquire())
 
     async def close(self) -> None:
-        """Drain and close all pools."""
-        await asyncio.gather(*(pool.close() for pool in (self.writer_pool, *self.reader_pools)))
+        """Drain and close all pools; cancelled, close them without waiting for anybody."""
+        pools = (self.writer_pool, *self.reader_pools)
+        closing = asyncio.gather(*(pool.close() for pool in pools))
+        try:
+            # Shielded: a task that is cancelled before its first step runs none of its code, and
+            # a pool that is not closed keeps its connections.
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await asyncio.gather(*(pool.close(timeout=0) for pool in pools), closing)
+            raise
 
     # -- routing ---------------------------------------------------------------------------
 

@@ -144,7 +144,8 @@ class Pool:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            _logger.warning("%r is not drained after %g s; the rest is aborted", self, limit)
+            if limit > 0:  # with 0, nobody asked to wait
+                _logger.warning("%r is not drained after %g s; the rest is aborted", self, limit)
         finally:
             await self._abort_all()
 
