@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from aurora_sql.bulk._names import check_columns, quote, quote_all
@@ -159,9 +160,9 @@ class Staged(Operation):
         await found.close()
         return row
 
+    @abstractmethod
     def statement(self, shape: Shape) -> str:
         """Return the statement that moves the staged rows."""
-        raise NotImplementedError
 
     def source(self) -> str:
         """Return the staged rows, in an order that all operations on a table share.
