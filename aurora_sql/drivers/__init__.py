@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from aurora_sql.drivers.base import ConnectOptions, DriverConnection, PreparedStatement
+from aurora_sql.drivers.base import (
+    PLAIN,
+    Begin,
+    ConnectOptions,
+    DriverConnection,
+    PreparedStatement,
+)
 from aurora_sql.errors import ConfigurationError
 from aurora_sql.types import Engine
 
-__all__ = ["ConnectOptions", "DriverConnection", "PreparedStatement", "connect"]
+__all__ = ["PLAIN", "Begin", "ConnectOptions", "DriverConnection", "PreparedStatement", "connect"]
 
 
 async def connect(

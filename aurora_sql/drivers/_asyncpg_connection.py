@@ -11,7 +11,7 @@ from aurora_sql.drivers import _asyncpg_errors, _asyncpg_types
 from aurora_sql.drivers import _asyncpg_private as private
 from aurora_sql.drivers._asyncpg_copy import CopyIn, CopyTargets, copy_out
 from aurora_sql.drivers._asyncpg_statement import AsyncpgStatement
-from aurora_sql.drivers.base import DriverConnection
+from aurora_sql.drivers.base import PLAIN, Begin, DriverConnection
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import asyncpg
 
     from aurora_sql.drivers._source import Source
-    from aurora_sql.types import Isolation
 
 # Undoes what a caller can have done, one round trip. DISCARD ALL would do most of it, but may
 # not stand in the implicit transaction of several statements and forgets our own prepared
@@ -37,6 +36,10 @@ _RESET = (
     "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; "
     "DISCARD SEQUENCES; DISCARD TEMP; SELECT pg_catalog.pg_advisory_unlock_all()"
 )
+# What opens a transaction, as messages of the protocol: the same few again and again, unless a
+# timeout is computed for each.
+_BEGIN_MESSAGES: dict[Begin, bytes] = {}
+_MOST_BEGIN_MESSAGES = 64
 # The shortest statement that the server answers with a command tag.
 _PING = "SELECT"
 # Seconds that saying good-bye may take.
@@ -197,26 +200,26 @@ class AsyncpgConnection(DriverConnection):
 
     # --- transactions -----------------------------------------------------------------------
 
-    async def begin(
-        self,
-        isolation: Isolation | None = None,
-        *,
-        read_only: bool = False,
-        timeout: float | None = None,  # noqa: ASYNC109 - the server's limit, no timer here
-    ) -> None:
-        sql = "BEGIN"
-        if isolation is not None:
-            sql += f" ISOLATION LEVEL {isolation.value.upper()}"
-        if read_only:
-            sql += " READ ONLY"
-        if timeout is not None:
-            sql += f"; SET LOCAL statement_timeout = {_asyncpg_types.milliseconds(timeout)}"
+    async def begin(self, begin: Begin = PLAIN) -> None:
         sent = self.wire.queries_count
         try:
             # One coroutine less than execute(): every transaction comes through here.
-            await self.wire.query(sql, None)
+            await self.wire.query("; ".join(_begin_commands(begin)), None)
         except Exception as exc:
             raise self.failure(exc, sent) from exc
+
+    def send_begin(self, begin: Begin) -> None:
+        """Write BEGIN to the socket, for the server to run it with the next prepared statement.
+
+        Nothing may be between the two: the server answers both at the statement's Sync, and
+        asyncpg, which waits for the statement, passes over BEGIN's part of the answer.
+        """
+        messages = _BEGIN_MESSAGES.get(begin)
+        if messages is None:
+            messages = b"".join(map(private.unanswered, _begin_commands(begin)))
+            if len(_BEGIN_MESSAGES) < _MOST_BEGIN_MESSAGES:
+                _BEGIN_MESSAGES[begin] = messages
+        private.write(self._connection, messages)
 
     async def commit(self) -> None:
         if not self.is_settled and not await self.settle():
@@ -382,6 +385,18 @@ class AsyncpgConnection(DriverConnection):
             self._connection.terminate()
         if self._settling is not None:
             self._settling.cancel()
+
+
+def _begin_commands(begin: Begin) -> list[str]:
+    sql = "BEGIN"
+    if begin.isolation is not None:
+        sql += f" ISOLATION LEVEL {begin.isolation.value.upper()}"
+    if begin.read_only:
+        sql += " READ ONLY"
+    if begin.timeout is None:
+        return [sql]
+    timeout = _asyncpg_types.milliseconds(begin.timeout)
+    return [sql, f"SET LOCAL statement_timeout = {timeout}"]
 
 
 def _wake(waiting: asyncio.Future[None]) -> None:

@@ -21,6 +21,7 @@ Shapes relied on:
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aurora_sql.errors import ConfigurationError
@@ -214,6 +215,31 @@ def set_codec(
     wire.get_settings().add_python_codec(
         oid, name, "pg_catalog", [], "scalar", encode, decode, "binary"
     )
+
+
+def unanswered(sql: str) -> bytes:
+    """A command without parameters as the messages Parse, Bind and Execute, without Sync.
+
+    The server runs it when the messages arrive, and keeps the answer until the Sync of whatever
+    follows. If it fails, the server skips everything up to that Sync.
+    Source: PostgreSQL's documentation, "Message Flow", "Extended Query" and "Message Formats".
+    """
+    parse = b"\0" + sql.encode() + b"\0" + struct.pack("!h", 0)
+    bind = b"\0\0" + struct.pack("!hhh", 0, 0, 0)
+    execute = b"\0" + struct.pack("!i", 0)
+    return b"".join(
+        letter + struct.pack("!i", len(body) + 4) + body
+        for letter, body in ((b"P", parse), (b"B", bind), (b"E", execute))
+    )
+
+
+def write(connection: Any, data: bytes) -> None:
+    """Write messages to the socket past asyncpg; see :func:`unanswered`.
+
+    While asyncpg waits for the answer of a prepared statement it passes over ParseComplete,
+    BindComplete and all but the last CommandComplete.
+    """
+    connection._transport.write(data)  # noqa: SLF001 - this module's purpose
 
 
 def send_query(

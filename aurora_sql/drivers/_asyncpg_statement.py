@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from aurora_sql.drivers._asyncpg_connection import AsyncpgConnection
     from aurora_sql.drivers._asyncpg_private import StatementState
+    from aurora_sql.drivers.base import Begin
     from aurora_sql.errors import AuroraError
 
 # asyncpg's answer is the rows alone, or the rows, the command tag and whether it is complete.
@@ -55,6 +56,31 @@ class AsyncpgStatement(PreparedStatement):
         except Exception as exc:
             raise self._failure(exc, sent) from exc
         return types.affected(answer[1])
+
+    async def begin_and_fetch(self, begin: Begin, args: Sequence[Any], limit: int = 0) -> list[Any]:
+        rows: list[Any] = await self._begin_and_run(begin, args, limit, _ROWS_ALONE)
+        return rows
+
+    async def begin_and_execute(self, begin: Begin, args: Sequence[Any]) -> int:
+        answer = await self._begin_and_run(begin, args, 0, _WITH_TAG)
+        return types.affected(answer[1])
+
+    async def _begin_and_run(
+        self, begin: Begin, args: Sequence[Any], limit: int, answer: bool
+    ) -> Any:
+        wire, connection = self._wire, self._connection
+        sent = wire.queries_count
+        if not connection.is_closed:
+            connection.send_begin(begin)
+        try:
+            return await self._bind_execute(self._state, args, "", limit, answer, None)
+        except Exception as exc:
+            failure = self._failure(exc, sent)
+            if wire.queries_count == sent and not connection.is_closed:
+                # The values were refused before anything was written, and the server still holds
+                # back its answer to BEGIN.
+                await connection.ping()
+            raise failure from exc
 
     async def execute_many(self, sets: Iterable[Sequence[Any]]) -> None:
         await self._many(sets, return_rows=False)

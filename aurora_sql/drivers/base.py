@@ -38,6 +38,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Begin:
+    """How a transaction is opened.
+
+    Attributes:
+        isolation: Its isolation level; None for the server's default.
+        read_only: The server refuses writes in it.
+        timeout: The server's limit for each statement in it, in seconds; None for the session's.
+    """
+
+    isolation: Isolation | None = None
+    read_only: bool = False
+    timeout: float | None = None
+
+
+PLAIN = Begin()
+"""A transaction as the session's settings have it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectOptions:
     """What a driver needs to open one connection.
 
@@ -103,6 +122,18 @@ class PreparedStatement(ABC):
     @abstractmethod
     async def execute(self, args: Sequence[Any]) -> int:
         """Run it and return the number of rows it affected, -1 where the command has none."""
+
+    @abstractmethod
+    async def begin_and_fetch(self, begin: Begin, args: Sequence[Any], limit: int = 0) -> list[Any]:
+        """Open a transaction and :meth:`fetch` in it, in one round trip where the protocol can.
+
+        The transaction is open also after values were refused or the statement failed, unless
+        the connection is gone.
+        """
+
+    @abstractmethod
+    async def begin_and_execute(self, begin: Begin, args: Sequence[Any]) -> int:
+        """Open a transaction and :meth:`execute` in it: as :meth:`begin_and_fetch`."""
 
     @abstractmethod
     async def execute_many(self, sets: Iterable[Sequence[Any]]) -> None:
@@ -178,14 +209,8 @@ class DriverConnection(ABC):
         """Run SQL without parameters, several statements allowed; the last command tag."""
 
     @abstractmethod
-    async def begin(
-        self,
-        isolation: Isolation | None = None,
-        *,
-        read_only: bool = False,
-        timeout: float | None = None,  # noqa: ASYNC109 - the server's limit, no timer here
-    ) -> None:
-        """Open a transaction; ``timeout`` in seconds is the server's limit per statement in it."""
+    async def begin(self, begin: Begin = PLAIN) -> None:
+        """Open a transaction."""
 
     @abstractmethod
     async def commit(self) -> None:

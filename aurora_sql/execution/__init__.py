@@ -1,5 +1,6 @@
 """How one statement runs: deadline, lease, prepared statement, errors, retries."""
 
+from aurora_sql.execution._attempts import deadline_exceeded
 from aurora_sql.execution._connection_runner import (
     ROLLBACK_LIMIT,
     ConnectionRunner,
@@ -34,5 +35,6 @@ __all__ = [
     "StatementTree",
     "Watch",
     "call_limit",
+    "deadline_exceeded",
     "roll_back",
 ]

@@ -22,6 +22,7 @@ from aurora_sql.execution._watch import Watch, call_limit
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
+    from aurora_sql.drivers import Begin
     from aurora_sql.execution._context import Context
     from aurora_sql.execution._prepare import Entry
     from aurora_sql.pool import Pooled
@@ -101,6 +102,8 @@ async def stream_on(
     what = statement.where
     entry: Entry | None = None
     source: AsyncGenerator[list[Any], None] | None = None
+    if owner is not None:
+        await owner.ready()
     try:
         while True:
             limit = _step_limit(context, statement, owner)
@@ -153,9 +156,12 @@ class ConnectionRunner:
         pooled: The connection.
         what: Names the owner in messages, such as ``transaction``.
         limit: Loop time at which the owner has to be over; infinite for never.
+        begin: How the transaction is to be opened, which has not been done yet.
 
     Attributes:
         limit: The same.
+        begin: The same; None from the moment that BEGIN is sent. It travels with the first
+            statement where that is prepared already, which saves its round trip.
         sources: Cursors of streams that are not at their end.
     """
 
@@ -169,11 +175,14 @@ class ConnectionRunner:
         "_time",
         "_timeout",
         "_what",
+        "begin",
         "limit",
         "sources",
     )
 
-    def __init__(self, context: Context, pooled: Pooled, what: str, limit: float) -> None:
+    def __init__(
+        self, context: Context, pooled: Pooled, what: str, limit: float, begin: Begin
+    ) -> None:
         self._context = context
         self._time = context.loop.time
         self._timeout = context.command_timeout
@@ -181,12 +190,14 @@ class ConnectionRunner:
         self._current_task = context.current_task
         self._what = what
         self.limit = limit
+        self.begin: Begin | None = begin
         self.sources: set[AsyncGenerator[list[Any], None]] = set()
-        # Cursors of streams that were left early, to be closed before the next statement. There
-        # is none while `_ready` is set: the hot path looks at one attribute.
+        # Cursors of streams that were left early, to be closed before the next statement.
         self._left: list[AsyncGenerator[list[Any], None]] = []
         self._leased: Pooled | None = pooled
-        self._ready: Pooled | None = pooled
+        # The connection when there is nothing to do before the next statement, no BEGIN and no
+        # cursor to close: the hot path looks at one attribute.
+        self._ready: Pooled | None = None
 
     @property
     def leased(self) -> Pooled | None:
@@ -236,12 +247,19 @@ class ConnectionRunner:
         return pooled
 
     async def ready(self) -> Pooled:
-        """Return the connection, free and without cursors that were left behind.
+        """Return the connection, free, in its transaction, without cursors that were left behind.
 
         Raises:
             UsageError: As :meth:`connection`.
         """
         pooled = self.connection()
+        begin = self.begin
+        if begin is not None:
+            limit = min(call_limit(self._context, None), self.limit)
+            with Watch(self._context, pooled, limit, what="BEGIN", write_sent=False):
+                # Whatever becomes of it: BEGIN may have arrived.
+                self.begin = None
+                await pooled.driver.begin(begin)
         if self._left:
             limit = min(call_limit(self._context, None), self.limit)
             with Watch(self._context, pooled, limit, what="CLOSE", write_sent=False):
@@ -252,14 +270,22 @@ class ConnectionRunner:
         self._ready = pooled
         return pooled
 
+    async def _first(self, variant: Variant) -> tuple[Pooled, Begin | None]:
+        """Return the connection, and the BEGIN that travels with a variant, prepared already."""
+        begin = self.begin
+        if begin is None or variant not in self.connection().prepared:
+            return await self.ready(), None
+        return self.connection(), begin
+
     async def run(  # noqa: C901 - the hot path stands in one piece: each call would cost
         self, statement: Statement, params: dict[str, Any]
     ) -> Any:
         """Run a statement and return what its cardinality promises."""
         variant, args = statement.bind(params)
+        begin: Begin | None = None
         pooled = self._ready
         if pooled is None or pooled.task is not None:
-            pooled = await self.ready()
+            pooled, begin = await self._first(variant)
         now = self._time()
         limit = now + (statement.timeout or self._timeout)
         surrounding = current_deadline()
@@ -278,7 +304,10 @@ class ConnectionRunner:
             entry = pooled.prepared.get(variant)
             if entry is None:
                 entry = await self._context.preparer.prepare(pooled, statement, variant)
-            if entry.rowless:
+            if begin is not None:
+                self.begin, self._ready = None, pooled
+                rows = await entry.begin_and_run(begin, args)
+            elif entry.rowless:
                 rows = await entry.execute(args)
             else:
                 rows = await entry.fetch(args, entry.limit)

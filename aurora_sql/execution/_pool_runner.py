@@ -10,6 +10,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from aurora_sql.deadlines import current_deadline
+from aurora_sql.drivers import Begin
 from aurora_sql.errors import (
     AuroraError,
     ConnectionFailed,
@@ -280,7 +281,7 @@ class PoolRunner:
             what, driver = statement.where, pooled.driver
             try:
                 with Watch(context, pooled, limit, what=what, write_sent=False):
-                    await driver.begin(read_only=reading)
+                    await driver.begin(Begin(read_only=reading))
                 source = stream_on(context, pooled, statement, variant, args, batch)
                 async with aclosing(source) as batches:
                     async for rows in batches:

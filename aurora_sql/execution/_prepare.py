@@ -12,9 +12,9 @@ from aurora_sql.execution._results import LIMITS, ROWLESS, build_finish
 from aurora_sql.types import Access
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from aurora_sql.drivers import PreparedStatement
+    from aurora_sql.drivers import Begin, PreparedStatement
     from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
     from aurora_sql.types import Column
@@ -69,6 +69,12 @@ class Entry:
             writes = statement.proven_write or findings.volatile
             self.access = Access.WRITE if writes else Access.READ
         self.used = False
+
+    async def begin_and_run(self, begin: Begin, args: Sequence[Any]) -> Any:
+        """Open a transaction and run it: its rows, or the number of rows it affected."""
+        if self.rowless:
+            return await self.prepared.begin_and_execute(begin, args)
+        return await self.prepared.begin_and_fetch(begin, args, self.limit)
 
 
 class _Shape:

@@ -73,7 +73,7 @@ class PoolHost(BulkHost):
     async def transaction(self) -> AsyncIterator[Pooled]:
         """Open a transaction, without the server's limit per statement."""
         async with self._transaction() as transaction:
-            yield transaction.leased
+            yield await transaction.held()
 
 
 class TransactionHost(BulkHost):
@@ -105,7 +105,7 @@ class TransactionHost(BulkHost):
 
     async def acquire(self) -> Pooled:
         """Use the transaction's connection."""
-        return self._runner.connection()
+        return await self._runner.ready()
 
     def release(self, pooled: Pooled) -> None:
         """Nothing: the transaction keeps its connection."""
@@ -113,4 +113,4 @@ class TransactionHost(BulkHost):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Pooled]:
         """Use the transaction."""
-        yield self._runner.connection()
+        yield await self._runner.ready()

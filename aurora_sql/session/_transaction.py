@@ -7,6 +7,7 @@ import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
+from aurora_sql.drivers import PLAIN, Begin
 from aurora_sql.errors import (
     AuroraError,
     CommitInDoubt,
@@ -20,6 +21,7 @@ from aurora_sql.execution import (
     SqlNamespace,
     Watch,
     call_limit,
+    deadline_exceeded,
     roll_back,
 )
 from aurora_sql.instrumentation import CommitAbandoned, RetryScheduled
@@ -94,11 +96,11 @@ class Savepoint:
 class Transaction(Executor):
     """An open transaction. Statements on it run on its connection, one at a time."""
 
-    def __init__(self, shared: Shared, pooled: Pooled, limit: float) -> None:
+    def __init__(self, shared: Shared, pooled: Pooled, limit: float, begin: Begin) -> None:
         self._context = shared.context
         self._adhoc = shared.adhoc
         self._runner: ConnectionRunner = ConnectionRunner(
-            shared.context, pooled, "transaction", limit
+            shared.context, pooled, "transaction", limit, begin
         )
         self._host = TransactionHost(shared, self._runner, limit)
         self.leased = pooled
@@ -110,6 +112,10 @@ class Transaction(Executor):
         """Return a block that can fail without failing the transaction."""
         self._savepoints += 1
         return Savepoint(self._context, self._runner, f"aurora_{self._savepoints}")
+
+    async def held(self) -> Pooled:
+        """Return its connection, where it is open by now: for work beneath statements."""
+        return await self._runner.ready()
 
     def __repr__(self) -> str:
         pooled = self._runner.leased
@@ -129,10 +135,14 @@ class TransactionContext:
         server_timeout: float | None = None,
     ) -> None:
         self._shared = shared
-        self._server_timeout = timeout if server_timeout is None else server_timeout
-        self._isolation = None if isolation is None else _isolation(isolation)
-        self._read_only = read_only
         self._timeout = _seconds(timeout)
+        self._how = PLAIN
+        if isolation is not None or read_only or timeout is not None or server_timeout is not None:
+            self._how = Begin(
+                None if isolation is None else _isolation(isolation),
+                read_only,
+                timeout if server_timeout is None else server_timeout,
+            )
         self._entered = False
         self._open: Transaction | None = None
         self._until = math.inf
@@ -150,28 +160,17 @@ class TransactionContext:
         return self._open
 
     async def _begin(self) -> Transaction:
+        """Lease a connection. BEGIN is sent with the first statement: it has no effect before."""
         shared = self._shared
         context = shared.context
         if self._timeout is not None:
             # All replays of run() share one time limit.
             until, self._until = self._until, math.inf
             self._limit = min(context.loop.time() + self._timeout, until)
-        pooled = await shared.lease_writer(min(call_limit(context, None), self._limit))
-        try:
-            limit = min(call_limit(context, None), self._limit)
-            with Watch(context, pooled, limit, what="BEGIN", write_sent=False):
-                await pooled.driver.begin(
-                    self._isolation, read_only=self._read_only, timeout=self._server_timeout
-                )
-        except BaseException:
-            try:
-                # Cancelled in the very moment of the answer, BEGIN has been done.
-                with suppress(AuroraError):
-                    await roll_back(context, pooled)
-            finally:
-                shared.release_writer(pooled)
-            raise
-        return Transaction(shared, pooled, self._limit)
+        limit = min(call_limit(context, None), self._limit)
+        if limit <= context.loop.time():
+            raise deadline_exceeded("BEGIN", write_sent=False)
+        return Transaction(shared, await shared.lease_writer(limit), self._limit, self._how)
 
     async def __aexit__(
         self,
@@ -182,7 +181,7 @@ class TransactionContext:
         transaction, self._open = self._open, None
         if transaction is None:
             return
-        pooled = transaction.leased
+        runner, pooled = transaction._runner, transaction.leased  # noqa: SLF001 - one pair of classes
         try:
             if pooled.task is not None:
                 # Another task still runs a statement: neither COMMIT nor ROLLBACK can be sent.
@@ -192,6 +191,8 @@ class TransactionContext:
                         "the transaction's block ended while another task was still using it;"
                         " it was rolled back: await everything before the block ends"
                     )
+            elif runner.begin is not None:
+                pass  # nothing was sent
             elif error is None:
                 await self._commit(pooled)
             else:
@@ -201,7 +202,7 @@ class TransactionContext:
                     await roll_back(self._shared.context, pooled)
         finally:
             try:
-                await transaction._runner.detach()  # noqa: SLF001 - one pair of classes
+                await runner.detach()
             finally:
                 self._entered = False
                 self._shared.release_writer(pooled)

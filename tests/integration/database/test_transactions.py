@@ -356,3 +356,97 @@ async def test_a_lone_deadlock_victim_runs_again(db, outside):
     except Deadlock:  # pragma: no cover - the retry is what is under test
         pytest.fail("the victim was not run again")
     assert [await balance(outside, one) for one in (1, 2)] == [6, 2]
+
+
+# --- BEGIN travels with the first statement -----------------------------------------------------
+
+
+def commands(tx):
+    return tx.leased.driver.commands_sent
+
+
+async def test_begin_takes_no_round_trip_of_its_own(db, outside):
+    async with db.transaction() as tx:  # prepares the statement
+        await tx.sql.accounts.deposit(id=1, amount=1)
+    async with db.transaction() as tx:
+        before = commands(tx)
+        await tx.sql.accounts.deposit(id=1, amount=1)
+        assert commands(tx) == before + 1
+        await tx.sql.accounts.deposit(id=1, amount=1)
+        assert await balance(outside) == 101
+    assert commands(tx) == before + 3
+    assert await balance(outside) == 103
+
+
+async def test_a_block_without_statements_sends_nothing(db):
+    async with db.transaction() as tx:
+        before = commands(tx)
+    assert commands(tx) == before
+    with pytest.raises(ZeroDivisionError):
+        async with db.transaction() as tx:
+            raise ZeroDivisionError
+    assert commands(tx) == before
+
+
+async def insert_in_bulk(tx):
+    await tx.bulk_insert("accounts", [(50, "fifty", 1)], columns=["id", "owner", "balance"])
+
+
+async def upsert_in_bulk(tx):
+    await tx.bulk_upsert(
+        "accounts", [(50, "fifty", 1)], columns=["id", "owner", "balance"], keys=["id"]
+    )
+
+
+async def stream_and_add(tx):
+    assert len([row async for row in tx.stream("SELECT id FROM accounts", batch_size=2)]) == 10
+    await tx.sql.accounts.add(id=50, owner="fifty", balance=1)
+
+
+async def add_in_a_savepoint(tx):
+    async with tx.savepoint():
+        await tx.sql.accounts.add(id=50, owner="fifty", balance=1)
+
+
+async def add_after_refused_values(tx):
+    with pytest.raises(ParameterError):
+        await tx.sql.accounts.add(id="x", owner="fifty", balance=1)
+    await tx.sql.accounts.add(id=50, owner="fifty", balance=1)
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+@pytest.mark.parametrize(
+    "work",
+    [insert_in_bulk, upsert_in_bulk, stream_and_add, add_in_a_savepoint, add_after_refused_values],
+)
+async def test_whatever_comes_first_is_in_the_transaction(opened, outside, work, warm):
+    async with opened(min_pool_size=1, max_pool_size=1) as db:
+        if warm:
+            await db.sql.accounts.add(id=50, owner="fifty", balance=1)
+            await db.execute("DELETE FROM accounts WHERE id = 50")
+        with pytest.raises(ZeroDivisionError):
+            async with db.transaction() as tx:
+                await work(tx)
+                raise ZeroDivisionError
+        assert await balance(outside, 50) is None
+        async with db.transaction() as tx:
+            await work(tx)
+        assert await balance(outside, 50) == 1
+
+
+async def test_a_first_statement_that_is_cancelled_leaves_no_transaction(opened, at_rest, sessions):
+    async with opened(min_pool_size=1, max_pool_size=1) as db:
+        await db.fetch_value("SELECT pg_sleep(:s)", {"s": 0})
+
+        async def wait():
+            async with db.transaction() as tx:
+                await tx.fetch_value("SELECT pg_sleep(:s)", {"s": 30})
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await at_rest(db)
+        assert await sessions("idle in transaction%") == 0
+        assert await db.fetch_value("SELECT 1") == 1

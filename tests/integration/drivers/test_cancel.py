@@ -6,6 +6,7 @@ import contextlib
 import pytest
 
 from aurora_sql import errors
+from aurora_sql.drivers import Begin
 
 
 async def rows(count, pause=False):
@@ -41,7 +42,7 @@ WORK = {
     "execute": lambda c: c.execute("SELECT pg_sleep(0.01)"),
     "script": lambda c: c.execute("SELECT 1; SELECT pg_sleep(0.01); SELECT 1"),
     "prepare": lambda c: c.prepare("SELECT $1::victim_kind, $2::victim_pair"),
-    "begin": lambda c: c.begin(timeout=1),
+    "begin": lambda c: c.begin(Begin(timeout=1)),
     "ping": lambda c: c.ping(),
     "reset": lambda c: c.reset(),
     "fetch": lambda c: prepared(c, lambda s: s.fetch((1, "x"))),

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from aurora_sql import errors
+from aurora_sql.drivers import Begin
 from aurora_sql.types import Isolation
 
 
@@ -142,7 +143,7 @@ async def test_deadlock(connection, other, table):
 
 async def test_serialization_failure(connection, other, table):
     await connection.execute("INSERT INTO things (id, name) VALUES (1, 'x')")
-    await connection.begin(Isolation.REPEATABLE_READ)
+    await connection.begin(Begin(Isolation.REPEATABLE_READ))
     await connection.execute("SELECT * FROM things")
     await other.execute("UPDATE things SET name = 'y'")
     with pytest.raises(errors.SerializationConflict) as caught:
@@ -151,7 +152,7 @@ async def test_serialization_failure(connection, other, table):
 
 
 async def test_read_only_transaction(connection, table):
-    await connection.begin(read_only=True)
+    await connection.begin(Begin(read_only=True))
     with pytest.raises(errors.ReadOnlyInstance) as caught:
         await connection.execute("DELETE FROM things")
     assert caught.value.code == "25006"

@@ -4,6 +4,7 @@ import contextlib
 import pytest
 
 from aurora_sql import errors
+from aurora_sql.drivers import Begin
 from aurora_sql.types import Isolation
 
 
@@ -23,7 +24,7 @@ async def test_begin_commit_rollback(connection, table, value):
 @pytest.mark.parametrize("isolation", list(Isolation))
 async def test_begin_in_one_round_trip(connection, value, isolation):
     sent = connection.commands_sent
-    await connection.begin(isolation, read_only=True, timeout=1.25)
+    await connection.begin(Begin(isolation, read_only=True, timeout=1.25))
     assert connection.commands_sent == sent + 1
     assert await value(connection, "SHOW transaction_isolation") == isolation.value
     assert await value(connection, "SHOW transaction_read_only") == "on"
@@ -33,7 +34,7 @@ async def test_begin_in_one_round_trip(connection, value, isolation):
 
 
 async def test_a_tiny_timeout_is_not_no_timeout(connection, value):
-    await connection.begin(timeout=0.0001)
+    await connection.begin(Begin(timeout=0.0001))
     with contextlib.suppress(errors.QueryCancelled):
         assert await value(connection, "SHOW statement_timeout") == "1ms"
 
@@ -169,3 +170,70 @@ async def test_commit_cancelled_at_every_turn(connection, other, value):
         assert applied == (connection.commands_sent - sent)
         assert connection.in_transaction == (not applied)
         await connection.rollback()
+
+
+@pytest.mark.parametrize("isolation", list(Isolation))
+async def test_begin_with_the_first_statement_is_one_command(connection, isolation):
+    names = "transaction_isolation", "transaction_read_only", "statement_timeout"
+    settings = await connection.prepare(
+        "SELECT " + ", ".join(f"current_setting('{name}')" for name in names)
+    )
+    await settings.fetch(())  # ends the implicit transaction that asyncpg's prepare leaves open
+    sent = connection.commands_sent
+    begin = Begin(isolation, read_only=True, timeout=1.25)
+    rows = await settings.begin_and_fetch(begin, ())
+    assert [tuple(row) for row in rows] == [(isolation.value, "on", "1250ms")]
+    assert connection.commands_sent == sent + 1
+    assert connection.in_transaction
+    await connection.commit()
+    assert [tuple(row) for row in await settings.fetch(())] == [("read committed", "off", "1min")]
+
+
+async def test_begin_with_the_first_statement_rolls_back_all(connection, table, value):
+    insert = await connection.prepare("INSERT INTO things (id, name) VALUES ($1, $2)")
+    assert await insert.begin_and_execute(Begin(), (1, "x")) == 1
+    assert await insert.execute((2, "y")) == 1
+    await connection.rollback()
+    assert await value(connection, "SELECT count(*) FROM things") == 0
+
+
+async def test_a_failing_first_statement_leaves_a_failed_transaction(connection, table, value):
+    insert = await connection.prepare("INSERT INTO things (id, name) VALUES ($1, $2)")
+    await insert.execute((1, "x"))
+    with pytest.raises(errors.UniqueViolation):
+        await insert.begin_and_execute(Begin(), (1, "x"))
+    assert connection.in_transaction
+    with pytest.raises(errors.TransactionAborted):
+        await connection.commit()
+    assert await value(connection, "SELECT count(*) FROM things") == 1
+
+
+async def test_values_refused_before_the_first_statement(connection, table, value):
+    insert = await connection.prepare("INSERT INTO things (id, name) VALUES ($1, $2)")
+    with pytest.raises(errors.ParameterError):
+        await insert.begin_and_execute(Begin(), ("one", "x"))
+    assert connection.in_transaction
+    await insert.execute((1, "x"))
+    await connection.rollback()
+    assert await value(connection, "SELECT count(*) FROM things") == 0
+
+
+async def test_a_first_statement_that_is_cancelled(connection, value):
+    sleep = await connection.prepare("SELECT pg_sleep($1)")
+    task = asyncio.create_task(sleep.begin_and_fetch(Begin(), (30.0,)))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await connection.settle()
+    assert connection.in_transaction
+    await connection.rollback()
+    assert await value(connection, "SELECT 1") == 1
+
+
+async def test_a_first_statement_on_a_closed_connection(connection):
+    one = await connection.prepare("SELECT 1")
+    connection.abort()
+    with pytest.raises(errors.ConnectionLost) as caught:
+        await one.begin_and_fetch(Begin(), ())
+    assert caught.value.retry_safe

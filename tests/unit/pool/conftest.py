@@ -209,7 +209,7 @@ class FakeDriver(DriverConnection):
             raise
         return "SELECT 1"
 
-    async def begin(self, isolation=None, *, read_only=False, timeout=None):  # noqa: ASYNC109  the seam's signature
+    async def begin(self, begin=None):
         await self.server.reach("begin", self)
         self.transaction = True
 
