@@ -392,6 +392,11 @@ async def insert_in_bulk(tx):
     await tx.bulk_insert("accounts", [(50, "fifty", 1)], columns=["id", "owner", "balance"])
 
 
+async def insert_from_an_iterator(tx):
+    rows = iter([(50, "fifty", 1)])
+    await tx.bulk_insert("accounts", rows, columns=["id", "owner", "balance"])
+
+
 async def upsert_in_bulk(tx):
     await tx.bulk_upsert(
         "accounts", [(50, "fifty", 1)], columns=["id", "owner", "balance"], keys=["id"]
@@ -417,7 +422,14 @@ async def add_after_refused_values(tx):
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 @pytest.mark.parametrize(
     "work",
-    [insert_in_bulk, upsert_in_bulk, stream_and_add, add_in_a_savepoint, add_after_refused_values],
+    [
+        insert_in_bulk,
+        insert_from_an_iterator,
+        upsert_in_bulk,
+        stream_and_add,
+        add_in_a_savepoint,
+        add_after_refused_values,
+    ],
 )
 async def test_whatever_comes_first_is_in_the_transaction(opened, outside, work, warm):
     async with opened(min_pool_size=1, max_pool_size=1) as db:
