@@ -11,6 +11,7 @@ import asyncpg
 from aurora_sql.drivers import _asyncpg_errors, _asyncpg_types
 from aurora_sql.drivers import _asyncpg_private as private
 from aurora_sql.drivers._asyncpg_connection import AsyncpgConnection
+from aurora_sql.drivers._asyncpg_transport import ConnectingLoop
 from aurora_sql.errors import AuroraError, AuthenticationFailed, TlsError
 
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ class _Opening:
         # Lists, and a value for everything that asyncpg would otherwise look up in the
         # environment or in files of the user: only the options decide where this goes. The stubs
         # know neither a password of None nor that there may be no timeout.
+        loop = asyncio.get_running_loop()
         connection: asyncpg.Connection[Any] = await asyncpg.connect(  # type: ignore[call-overload] # see above
+            loop=ConnectingLoop(loop),
             host=[self._options.host],
             port=[self._options.port],
             user=self._options.user,
@@ -139,6 +142,7 @@ class _Opening:
             timeout=None,
             record_class=self._record_class,
         )
+        private.set_loop(connection, loop)
         return connection
 
 

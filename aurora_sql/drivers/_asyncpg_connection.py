@@ -11,6 +11,7 @@ from aurora_sql.drivers import _asyncpg_errors, _asyncpg_types
 from aurora_sql.drivers import _asyncpg_private as private
 from aurora_sql.drivers._asyncpg_copy import CopyIn, CopyTargets, copy_out
 from aurora_sql.drivers._asyncpg_statement import AsyncpgStatement
+from aurora_sql.drivers._onlooker import Onlooker
 from aurora_sql.drivers.base import PLAIN, Begin, DriverConnection
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class AsyncpgConnection(DriverConnection):
         "_where",
         "backend_id",
         "server_version",
+        "transport",
         "wire",
     )
 
@@ -72,6 +74,7 @@ class AsyncpgConnection(DriverConnection):
         self._loop = loop
         self._where = where
         self.wire = private.protocol_of(connection)
+        self.transport = private.transport_of(connection)
         self.backend_id = connection.get_server_pid()
         version = connection.get_server_version()
         self.server_version = (version.major, version.minor)
@@ -208,18 +211,18 @@ class AsyncpgConnection(DriverConnection):
         except Exception as exc:
             raise self.failure(exc, sent) from exc
 
-    def send_begin(self, begin: Begin) -> None:
-        """Write BEGIN to the socket, for the server to run it with the next prepared statement.
+    def hold_begin(self, begin: Begin) -> None:
+        """Let BEGIN go in front of the next prepared statement, in one packet.
 
-        Nothing may be between the two: the server answers both at the statement's Sync, and
-        asyncpg, which waits for the statement, passes over BEGIN's part of the answer.
+        The server answers both at the statement's Sync, and asyncpg, which waits for the
+        statement, passes over BEGIN's part of the answer.
         """
         messages = _BEGIN_MESSAGES.get(begin)
         if messages is None:
             messages = b"".join(map(private.unanswered, _begin_commands(begin)))
             if len(_BEGIN_MESSAGES) < _MOST_BEGIN_MESSAGES:
                 _BEGIN_MESSAGES[begin] = messages
-        private.write(self._connection, messages)
+        self.transport.hold(messages)
 
     async def commit(self) -> None:
         if not self.is_settled and not await self.settle():
@@ -235,10 +238,8 @@ class AsyncpgConnection(DriverConnection):
         # answer, and asyncpg would send a cancel request.
         try:
             coroutine, answer = private.send_query(self.wire, "COMMIT")
-            answered: asyncio.Future[None] = self._loop.create_future()
-            answer.add_done_callback(lambda _: _wake(answered))
             try:
-                await answered
+                await Onlooker(answer, self._loop)
             except asyncio.CancelledError:
                 self._committing = self._loop.create_task(_see_through(coroutine, answer))
                 self.leave(self._committing)
@@ -397,11 +398,6 @@ def _begin_commands(begin: Begin) -> list[str]:
         return [sql]
     timeout = _asyncpg_types.milliseconds(begin.timeout)
     return [sql, f"SET LOCAL statement_timeout = {timeout}"]
-
-
-def _wake(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
 
 
 async def _see_through(coroutine: Coroutine[Any, Any, str], answer: asyncio.Future[Any]) -> str:

@@ -153,6 +153,11 @@ class CopyIn:
             if not self._interrupted or self._task is None or self._task.uncancel() > 0:
                 raise
             raise self._connection.failure(ConnectionResetError("during COPY"), -1) from None
+        except Exception:
+            # The interruption was answered with another error than its own.
+            if self._interrupted and self._task is not None:
+                self._task.uncancel()
+            raise
 
     def _interrupt(self) -> None:
         # asyncpg waits for the socket to take more, which a lost connection never does.
@@ -187,6 +192,9 @@ class CopyIn:
             return exc
         if _is_about_the_connection(exc):
             return connection.failure(exc, -1)
+        if isinstance(exc, RuntimeError) and connection.is_closed:
+            # What uvloop says of a write to a socket that is gone.
+            return connection.failure(ConnectionResetError(str(exc)), -1)
         if isinstance(exc, asyncpg.InternalClientError):
             return errors.ParameterError(
                 f"COPY cannot load {quote(self._target.key[0])}: {exc}; leave the column out, or "

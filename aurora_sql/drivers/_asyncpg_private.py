@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from aurora_sql.drivers._asyncpg_transport import HoldingTransport
+
 SUPPORTED = "asyncpg>=0.30,<0.33"
 
 JSON_OID = 114
@@ -137,7 +139,7 @@ _PROTOCOL_NAMES = (
     "is_in_transaction",
     "get_settings",
 )
-_CONNECTION_NAMES = ("_protocol", "_transport", "_get_statement")
+_CONNECTION_NAMES = ("_protocol", "_transport", "_loop", "_get_statement")
 _SETTINGS_NAMES = ("add_python_codec",)
 _STATE_NAMES = ("_get_parameters", "_get_attributes", "mark_closed", "name", "query", "closed")
 
@@ -156,6 +158,8 @@ def check(connection: asyncpg.Connection[Any]) -> None:
             settings = wire.get_settings()
             # hasattr on the settings would ask for a server setting of that name: ask the type.
             missing = [name for name in _SETTINGS_NAMES if not hasattr(type(settings), name)]
+    if not missing and not hasattr(transport_of(connection), "hold"):
+        missing = ["way to take its transport from the event loop it is given"]
     if missing:
         raise ConfigurationError(_unsupported(missing))
 
@@ -233,13 +237,20 @@ def unanswered(sql: str) -> bytes:
     )
 
 
-def write(connection: Any, data: bytes) -> None:
-    """Write messages to the socket past asyncpg; see :func:`unanswered`.
+def transport_of(connection: Any) -> HoldingTransport:
+    """The transport beneath a connection, the same that its protocol writes to.
 
-    While asyncpg waits for the answer of a prepared statement it passes over ParseComplete,
-    BindComplete and all but the last CommandComplete.
+    While asyncpg waits for the answer to a prepared statement it passes over ParseComplete,
+    BindComplete and all but the last CommandComplete: what :func:`unanswered` makes can be held
+    back by the transport to go in front of the statement.
     """
-    connection._transport.write(data)  # noqa: SLF001 - this module's purpose
+    transport: HoldingTransport = connection._transport  # noqa: SLF001 - this module's purpose
+    return transport
+
+
+def set_loop(connection: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Give a connection the event loop itself, which it looks up its own tasks by."""
+    connection._loop = loop  # noqa: SLF001 - this module's purpose
 
 
 def send_query(

@@ -70,17 +70,13 @@ class AsyncpgStatement(PreparedStatement):
     ) -> Any:
         wire, connection = self._wire, self._connection
         sent = wire.queries_count
-        if not connection.is_closed:
-            connection.send_begin(begin)
+        connection.hold_begin(begin)
         try:
             return await self._bind_execute(self._state, args, "", limit, answer, None)
         except Exception as exc:
-            failure = self._failure(exc, sent)
-            if wire.queries_count == sent and not connection.is_closed:
-                # The values were refused before anything was written, and the server still holds
-                # back its answer to BEGIN.
-                await connection.ping()
-            raise failure from exc
+            # asyncpg refused the values, or the connection is closed: BEGIN was not sent either.
+            connection.transport.drop()
+            raise self._failure(exc, sent) from exc
 
     async def execute_many(self, sets: Iterable[Sequence[Any]]) -> None:
         await self._many(sets, return_rows=False)

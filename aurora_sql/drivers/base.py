@@ -127,8 +127,9 @@ class PreparedStatement(ABC):
     async def begin_and_fetch(self, begin: Begin, args: Sequence[Any], limit: int = 0) -> list[Any]:
         """Open a transaction and :meth:`fetch` in it, in one round trip where the protocol can.
 
-        The transaction is open also after values were refused or the statement failed, unless
-        the connection is gone.
+        Values that cannot be encoded raise ParameterError before anything is sent: then no
+        transaction is open. After any other error one may be, which :attr:`in_transaction` of
+        the settled connection tells.
         """
 
     @abstractmethod
@@ -248,7 +249,8 @@ class DriverConnection(ABC):
         """Run a COPY … TO STDOUT command and yield its data as it comes.
 
         Reading stops while nobody asks for more. Close the generator
-        (``contextlib.aclosing``) when leaving it early: the connection is usable after that.
+        (``contextlib.aclosing``) when leaving it early: the connection is settled after that, and
+        closed where the rest could not be called off.
         """
 
     @abstractmethod

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aurora_sql.deadlines import current_deadline
-from aurora_sql.errors import AuroraError, UsageError
+from aurora_sql.errors import AuroraError, ParameterError, UsageError
 from aurora_sql.execution._attempts import (
     deadline_exceeded,
     explain,
@@ -277,7 +277,7 @@ class ConnectionRunner:
             return await self.ready(), None
         return self.connection(), begin
 
-    async def run(  # noqa: C901 - the hot path stands in one piece: each call would cost
+    async def run(  # noqa: C901, PLR0912 - the hot path stands in one piece: each call would cost
         self, statement: Statement, params: dict[str, Any]
     ) -> Any:
         """Run a statement and return what its cardinality promises."""
@@ -313,6 +313,8 @@ class ConnectionRunner:
                 rows = await entry.fetch(args, entry.limit)
         except BaseException as error:
             failure = settle_wait(pooled, task, error, what=statement.where, write_sent=False)
+            if isinstance(error, ParameterError) and not pooled.driver.in_transaction:
+                self.begin, self._ready = begin, None  # nothing was sent, BEGIN neither
             if entry is not None:
                 pooled.dirty |= not entry.clean
             forget_stale(pooled, variant, entry, error)

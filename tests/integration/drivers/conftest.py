@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -35,6 +36,11 @@ host    all          plainless  0.0.0.0/0 reject
 host    all          secretive  0.0.0.0/0 scram-sha-256
 host    all          all        0.0.0.0/0 trust
 """
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """Every test of a driver runs on both event loops: their transports differ."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @dataclasses.dataclass

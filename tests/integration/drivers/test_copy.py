@@ -319,7 +319,8 @@ async def test_copy_out_has_back_pressure(connection, other, value):
             if waiting == "ClientWrite":
                 break
         assert waiting == "ClientWrite"
-    assert await value(connection, "SELECT 1") == 1
+    assert connection.is_settled
+    assert connection.is_closed or await value(connection, "SELECT 1") == 1
 
 
 @pytest.mark.parametrize("rows", [1, 10, 100_000])
@@ -332,6 +333,8 @@ async def test_copy_out_left_early(connection, rows):
             await anext(stream, None)
         await stream.aclose()
         assert connection.is_settled
+        if connection.is_closed:  # the rest could not be called off
+            return
         await connection.ping()
 
 
