@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aurora_sql.types import Cardinality
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from aurora_sql.execution._stream import RowStream
@@ -113,6 +114,15 @@ class StatementTree:
         self.path = None if registry is None else registry.path
         self._root: dict[str, Any] = {}
         self._generation = -1
+        self._levels: Callable[[Runner], SqlNamespace] | None = None
+
+    def bind(self, runner: Runner) -> SqlNamespace:
+        """Return the names, bound to what runs the statements."""
+        if self.reload:
+            return SqlNamespace(runner, self, ())
+        if self._levels is None:
+            self._levels = _level(self, (), self.root)
+        return self._levels(runner)
 
     @property
     def root(self) -> dict[str, Any]:
@@ -144,37 +154,29 @@ class StatementTree:
 
 
 class SqlNamespace:
-    """A level of ``db.sql``. Attributes are made when they are first asked for, then kept."""
+    """A level of ``db.sql``, looked up anew for each attribute; ``_level`` makes quicker ones."""
 
-    __slots__ = ("__dict__", "_names", "_prefix", "_runner", "_tree")
+    __slots__ = ("__dict__", "_prefix", "_runner", "_tree")
 
     def __init__(
         self,
         runner: Runner,
         tree: StatementTree,
         prefix: tuple[str, ...],
-        names: dict[str, Any],
     ) -> None:
         self._runner = runner
         self._tree = tree
         self._prefix = prefix
-        self._names = names
 
     def __getattr__(self, name: str) -> Any:
         tree = self._tree
-        names = self._names if not tree.reload else tree.level(self._prefix)
+        names = tree.level(self._prefix)
         found = names.get(name)
-        made: Any
         if found is None:
             raise AttributeError(_unknown(name, self._prefix, names, tree.path))
         if type(found) is dict:
-            made = SqlNamespace(self._runner, tree, (*self._prefix, name), found)
-        else:
-            made = _BOUND.get(found.cardinality, BoundStatement)(self._runner, found)
-        if not tree.reload:
-            # From now on the attribute is an ordinary one: found without this method.
-            self.__dict__[name] = made
-        return made
+            return SqlNamespace(self._runner, tree, (*self._prefix, name))
+        return _BOUND.get(found.cardinality, BoundStatement)(self._runner, found)
 
     def __getitem__(self, name: str) -> Any:
         """Return a statement by its full name: ``db.sql["users.get"]``."""
@@ -192,6 +194,49 @@ class SqlNamespace:
     def __repr__(self) -> str:
         path = ".".join(("sql", *self._prefix))
         return f"<{path}: {', '.join(self._tree.level(self._prefix)) or 'empty'}>"
+
+
+class _Name:
+    """What a namespace knows under one name, bound when it is first asked for, then kept.
+
+    A transaction has namespaces of its own: without this, each first look at a name would go
+    through a failed look-up and ``__getattr__``, which takes longer than all else of the call.
+    """
+
+    __slots__ = ("_bind", "_name")
+
+    def __init__(self, name: str, bind: Callable[[Runner], Any]) -> None:
+        self._name = name
+        self._bind = bind
+
+    def __get__(self, namespace: SqlNamespace, owner: type) -> Any:
+        made = self._bind(namespace._runner)  # noqa: SLF001 - part of the namespace
+        # From now on the attribute is an ordinary one: found without this method.
+        namespace.__dict__[self._name] = made
+        return made
+
+
+def _level(
+    tree: StatementTree, prefix: tuple[str, ...], names: dict[str, Any]
+) -> Callable[[Runner], SqlNamespace]:
+    """Make the class of one level of names that do not change."""
+
+    def bind(self: SqlNamespace, runner: Runner) -> None:
+        self._runner = runner
+
+    members: dict[str, Any] = {}
+    for name, found in names.items():
+        if type(found) is dict:
+            members[name] = _Name(name, _level(tree, (*prefix, name), found))
+        else:
+            kind = _BOUND.get(found.cardinality, BoundStatement)
+            members[name] = _Name(name, partial(_bound, kind, found))
+    own = {"__slots__": (), "__init__": bind, "_tree": tree, "_prefix": prefix}
+    return type("SqlNamespace", (SqlNamespace,), members | own)
+
+
+def _bound(kind: type[BoundStatement], statement: Statement, runner: Runner) -> BoundStatement:
+    return kind(runner, statement)
 
 
 def _unknown(

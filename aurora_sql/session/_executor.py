@@ -34,7 +34,10 @@ class Executor:
     sql: SqlNamespace
     _runner: Runner
     _adhoc: AdHocStatements
-    _host: BulkHost
+
+    def _bulk_host(self) -> BulkHost:
+        """Return where bulk work finds its connection."""
+        raise NotImplementedError
 
     @overload
     async def fetch_all(
@@ -223,7 +226,7 @@ class Executor:
         transaction, put a savepoint around the call if the transaction is to go on after an error.
         """
         return await bulk.insert(
-            self._host,
+            self._bulk_host(),
             table,
             rows,
             columns=columns,
@@ -268,7 +271,7 @@ class Executor:
             AuroraError: As :meth:`bulk_insert`.
         """
         return await bulk.upsert(
-            self._host,
+            self._bulk_host(),
             table,
             rows,
             keys=keys,
@@ -309,7 +312,7 @@ class Executor:
             AuroraError: As :meth:`bulk_insert`.
         """
         return await bulk.update(
-            self._host,
+            self._bulk_host(),
             table,
             rows,
             keys=keys,
@@ -348,7 +351,7 @@ class Executor:
             AuroraError: As :meth:`bulk_insert`.
         """
         return await bulk.delete(
-            self._host,
+            self._bulk_host(),
             table,
             keys,
             columns=columns,

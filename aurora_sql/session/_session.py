@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from aurora_sql.errors import UsageError
-from aurora_sql.execution import PoolRunner, SqlNamespace
+from aurora_sql.execution import PoolRunner
 from aurora_sql.session._executor import Executor
 from aurora_sql.session._host import PoolHost
 from aurora_sql.session._transaction import Transaction, TransactionContext
@@ -47,7 +47,10 @@ class Scope(Executor):
                 shared, isolation=None, read_only=False, timeout=None, server_timeout=math.inf
             ),
         )
-        self.sql = SqlNamespace(self._runner, shared.tree, (), shared.tree.root)
+        self.sql = shared.tree.bind(self._runner)
+
+    def _bulk_host(self) -> PoolHost:
+        return self._host
 
 
 class TransactionalScope(Scope):

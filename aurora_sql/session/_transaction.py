@@ -18,7 +18,6 @@ from aurora_sql.errors import (
 from aurora_sql.execution import (
     ROLLBACK_LIMIT,
     ConnectionRunner,
-    SqlNamespace,
     Watch,
     call_limit,
     deadline_exceeded,
@@ -97,16 +96,18 @@ class Transaction(Executor):
     """An open transaction. Statements on it run on its connection, one at a time."""
 
     def __init__(self, shared: Shared, pooled: Pooled, limit: float, begin: Begin) -> None:
+        self._shared = shared
         self._context = shared.context
         self._adhoc = shared.adhoc
         self._runner: ConnectionRunner = ConnectionRunner(
             shared.context, pooled, "transaction", limit, begin
         )
-        self._host = TransactionHost(shared, self._runner, limit)
         self.leased = pooled
         self._savepoints = 0
-        tree = shared.tree
-        self.sql = SqlNamespace(self._runner, tree, (), tree.root)
+        self.sql = shared.tree.bind(self._runner)
+
+    def _bulk_host(self) -> TransactionHost:
+        return TransactionHost(self._shared, self._runner, self._runner.limit)
 
     def savepoint(self) -> Savepoint:
         """Return a block that can fail without failing the transaction."""

@@ -6,7 +6,6 @@ from aurora_sql.execution import (
     BoundBatch,
     BoundScript,
     BoundStatement,
-    SqlNamespace,
     StatementTree,
 )
 from aurora_sql.statements import StatementRegistry
@@ -45,7 +44,7 @@ def folder(tmp_path):
 
 def namespace(registry):
     recorder, tree = Recorder(), StatementTree(registry)
-    return recorder, SqlNamespace(recorder, tree, (), tree.root)
+    return recorder, tree.bind(recorder)
 
 
 async def test_each_kind_is_called_in_its_own_way(folder):
