@@ -37,10 +37,6 @@ _RESET = (
     "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; "
     "DISCARD SEQUENCES; DISCARD TEMP; SELECT pg_catalog.pg_advisory_unlock_all()"
 )
-# What opens a transaction, as messages of the protocol: the same few again and again, unless a
-# timeout is computed for each.
-_BEGIN_MESSAGES: dict[Begin, bytes] = {}
-_MOST_BEGIN_MESSAGES = 64
 # The shortest statement that the server answers with a command tag.
 _PING = "SELECT"
 # Seconds that saying good-bye may take.
@@ -51,6 +47,8 @@ class AsyncpgConnection(DriverConnection):
     """One session. Made by :func:`aurora_sql.drivers.connect`; used by one task at a time."""
 
     __slots__ = (
+        "_begin_names",
+        "_begins",
         "_committing",
         "_connection",
         "_copies",
@@ -81,6 +79,9 @@ class AsyncpgConnection(DriverConnection):
         # COPY does not raise asyncpg's own count of commands sent.
         self._copies = 0
         self._portals = 0
+        # Messages of each kind of BEGIN that the server has prepared: there are few.
+        self._begins: dict[Begin, bytes] = {}
+        self._begin_names = 0
         self._committing: asyncio.Task[str] | None = None
         self._left: asyncio.Task[Any] | None = None
         self._settling: asyncio.Task[None] | None = None
@@ -211,18 +212,34 @@ class AsyncpgConnection(DriverConnection):
         except Exception as exc:
             raise self.failure(exc, sent) from exc
 
-    def hold_begin(self, begin: Begin) -> None:
+    def hold_begin(self, begin: Begin) -> bool:
         """Let BEGIN go in front of the next prepared statement, in one packet.
 
         The server answers both at the statement's Sync, and asyncpg, which waits for the
         statement, passes over BEGIN's part of the answer.
+
+        Returns:
+            BEGIN is new to the server: :meth:`keep_begin` is to be told that it arrived.
         """
-        messages = _BEGIN_MESSAGES.get(begin)
-        if messages is None:
-            messages = b"".join(map(private.unanswered, _begin_commands(begin)))
-            if len(_BEGIN_MESSAGES) < _MOST_BEGIN_MESSAGES:
-                _BEGIN_MESSAGES[begin] = messages
-        self.transport.hold(messages)
+        messages = self._begins.get(begin)
+        if messages is not None:
+            self.transport.hold(messages)
+            return False
+        keep = begin.timeout is None  # one that is computed is hardly ever the same again
+        # If the statement fails, nobody knows whether the server has got as far as this name.
+        self._begin_names += keep
+        name = self._begin_name() if keep else ""
+        commands = _begin_commands(begin)
+        self.transport.hold(b"".join(private.unanswered(sql, name) for sql in commands))
+        return keep
+
+    def keep_begin(self, begin: Begin) -> None:
+        """Note that the server has prepared this BEGIN: from now on it need not be parsed."""
+        (sql,) = _begin_commands(begin)
+        self._begins[begin] = private.unanswered(sql, self._begin_name(), parse=False)
+
+    def _begin_name(self) -> str:
+        return f"aurora_begin_{self._begin_names}"
 
     async def commit(self) -> None:
         if not self.is_settled and not await self.settle():

@@ -221,19 +221,27 @@ def set_codec(
     )
 
 
-def unanswered(sql: str) -> bytes:
+def unanswered(sql: str, name: str = "", *, parse: bool = True) -> bytes:
     """A command without parameters as the messages Parse, Bind and Execute, without Sync.
+
+    Args:
+        sql: The command.
+        name: Under which the server keeps it prepared; without one, until the next Parse.
+        parse: False where it is kept already.
 
     The server runs it when the messages arrive, and keeps the answer until the Sync of whatever
     follows. If it fails, the server skips everything up to that Sync.
     Source: PostgreSQL's documentation, "Message Flow", "Extended Query" and "Message Formats".
     """
-    parse = b"\0" + sql.encode() + b"\0" + struct.pack("!h", 0)
-    bind = b"\0\0" + struct.pack("!hhh", 0, 0, 0)
-    execute = b"\0" + struct.pack("!i", 0)
+    known = name.encode() + b"\0"
+    messages = [
+        (b"P", known + sql.encode() + b"\0" + struct.pack("!h", 0)),
+        (b"B", b"\0" + known + struct.pack("!hhh", 0, 0, 0)),
+        (b"E", b"\0" + struct.pack("!i", 0)),
+    ]
     return b"".join(
         letter + struct.pack("!i", len(body) + 4) + body
-        for letter, body in ((b"P", parse), (b"B", bind), (b"E", execute))
+        for letter, body in (messages if parse else messages[1:])
     )
 
 

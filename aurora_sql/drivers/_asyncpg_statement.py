@@ -70,13 +70,16 @@ class AsyncpgStatement(PreparedStatement):
     ) -> Any:
         wire, connection = self._wire, self._connection
         sent = wire.queries_count
-        connection.hold_begin(begin)
+        new = connection.hold_begin(begin)
         try:
-            return await self._bind_execute(self._state, args, "", limit, answer, None)
+            answered = await self._bind_execute(self._state, args, "", limit, answer, None)
         except Exception as exc:
             # asyncpg refused the values, or the connection is closed: BEGIN was not sent either.
             connection.transport.drop()
             raise self._failure(exc, sent) from exc
+        if new:
+            connection.keep_begin(begin)
+        return answered
 
     async def execute_many(self, sets: Iterable[Sequence[Any]]) -> None:
         await self._many(sets, return_rows=False)

@@ -208,6 +208,27 @@ async def test_a_failing_first_statement_leaves_a_failed_transaction(connection,
     assert await value(connection, "SELECT count(*) FROM things") == 1
 
 
+async def test_begin_is_parsed_once(connection, value):
+    one = await connection.prepare("SELECT 1")
+    divide = await connection.prepare("SELECT 1 / $1::int")
+    for isolation in (None, Isolation.SERIALIZABLE):
+        with pytest.raises(errors.DataError):  # by then the server may know BEGIN, or not
+            await divide.begin_and_fetch(Begin(isolation), (0,))
+        await connection.rollback()
+        with pytest.raises(errors.ParameterError):
+            await divide.begin_and_fetch(Begin(isolation), ("x",))
+        for _ in range(3):
+            await one.begin_and_fetch(Begin(isolation), ())
+            assert connection.in_transaction
+            await connection.reset()  # forgets no statement of ours
+        for _ in range(2):
+            await one.begin_and_fetch(Begin(isolation, timeout=1.5), ())
+            assert await value(connection, "SHOW statement_timeout") == "1500ms"
+            await connection.rollback()
+    kept = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'BEGIN%'"
+    assert await value(connection, kept) == 4
+
+
 async def test_values_refused_before_the_first_statement(connection, table, value):
     insert = await connection.prepare("INSERT INTO things (id, name) VALUES ($1, $2)")
     with pytest.raises(errors.ParameterError):
