@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from aurora_sql.health import Health, InstanceHealth
     from aurora_sql.instrumentation import (
         CommitAbandoned,
+        CommitResolved,
         Event,
         LoggingObserver,
         Observer,
@@ -135,6 +136,7 @@ _HOMES = {
     "Health": "aurora_sql.health",
     "InstanceHealth": "aurora_sql.health",
     "CommitAbandoned": "aurora_sql.instrumentation",
+    "CommitResolved": "aurora_sql.instrumentation",
     "Event": "aurora_sql.instrumentation",
     "LoggingObserver": "aurora_sql.instrumentation",
     "Observer": "aurora_sql.instrumentation",
@@ -173,6 +175,7 @@ __all__ = [
     "Column",
     "CommitAbandoned",
     "CommitInDoubt",
+    "CommitResolved",
     "ConfigurationError",
     "ConflictError",
     "ConnectionFailed",

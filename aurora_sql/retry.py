@@ -88,6 +88,20 @@ class RetryPolicy:
     conflict_base: float = 0.02
     connection_base: float = 0.1
 
+    def asking(self) -> Iterator[float]:
+        """Yield the seconds between questions about a commit in doubt, without end.
+
+        The first is asked at once; then full jitter, doubling up to a second: a failover lasts
+        seconds, and one question is one statement.
+        """
+        import backoff  # noqa: PLC0415 - loads on first use: imports of the library stay quick
+
+        yield 0.0
+        bounds = backoff.expo(base=2, factor=0.05, max_value=1.0)
+        next(bounds)  # the generator's first yield only starts it
+        for bound in bounds:
+            yield backoff.full_jitter(bound)
+
     def waits(self, error: AuroraError) -> Iterator[float]:
         """Yield the seconds to wait before each further attempt: full jitter, doubling.
 

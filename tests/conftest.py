@@ -13,3 +13,13 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser) -> None:
+    """Let the drills be run at full length."""
+    parser.addoption(
+        "--drills",
+        choices=("short", "long"),
+        default="short",
+        help="how long each drill is; the long form takes minutes",
+    )

@@ -41,9 +41,13 @@ def new(
     python: Annotated[
         bool, typer.Option("--python", help="Make a Python file, not SQL files.")
     ] = False,
+    commit_markers: Annotated[
+        bool,
+        typer.Option("--commit-markers", help="With the table that transactions are verified by."),
+    ] = False,
 ) -> None:
     """Make the files of a new migration."""
-    for path in migrations.new(folder, message, python=python):
+    for path in migrations.new(folder, message, python=python, commit_markers=commit_markers):
         typer.echo(path)
 
 

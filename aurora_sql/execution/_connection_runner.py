@@ -331,6 +331,10 @@ class ConnectionRunner:
         finish = entry.finish
         return rows if finish is None else finish(rows)
 
+    async def run_once(self, statement: Statement, params: dict[str, Any]) -> Any:
+        """As :meth:`run`: that it is applied once is up to the transaction."""
+        return await self.run(statement, params)
+
     async def run_batch(self, statement: Statement, sets: Iterable[Mapping[str, Any]]) -> None:
         """Run a statement once for each set of parameters, pipelined."""
         variant, rows = statement.bind_many(sets)

@@ -24,6 +24,9 @@ class Runner(Protocol):
     def run(self, statement: Statement, params: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         """Run a statement and return what its cardinality promises."""
 
+    def run_once(self, statement: Statement, params: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+        """Run a write exactly once, also where its COMMIT is not answered."""
+
     def run_batch(
         self, statement: Statement, sets: Iterable[Mapping[str, Any]]
     ) -> Coroutine[Any, Any, None]:
@@ -72,6 +75,16 @@ class BoundStatement:
         return f"<BoundStatement {self.statement.name}({', '.join(self.statement.parameters)})>"
 
 
+class BoundOnce(BoundStatement):
+    """A statement with ``retry: exactly_once``."""
+
+    __slots__ = ()
+
+    def __init__(self, runner: Runner, statement: Statement) -> None:
+        super().__init__(runner, statement)
+        self._run = runner.run_once
+
+
 class BoundBatch(BoundStatement):
     """A ``:batch`` statement: ``await db.sql.users.add_all([{...}, {...}])``."""
 
@@ -95,6 +108,12 @@ class BoundScript(BoundStatement):
 
 
 _BOUND = {Cardinality.BATCH: BoundBatch, Cardinality.SCRIPT: BoundScript}
+
+
+def _bound(statement: Statement, runner: Runner) -> BoundStatement:
+    if statement.retry == "exactly_once":
+        return BoundOnce(runner, statement)
+    return _BOUND.get(statement.cardinality, BoundStatement)(runner, statement)
 
 
 class StatementTree:
@@ -176,7 +195,7 @@ class SqlNamespace:
             raise AttributeError(_unknown(name, self._prefix, names, tree.path))
         if type(found) is dict:
             return SqlNamespace(self._runner, tree, (*self._prefix, name))
-        return _BOUND.get(found.cardinality, BoundStatement)(self._runner, found)
+        return _bound(found, self._runner)
 
     def __getitem__(self, name: str) -> Any:
         """Return a statement by its full name: ``db.sql["users.get"]``."""
@@ -229,14 +248,9 @@ def _level(
         if type(found) is dict:
             members[name] = _Name(name, _level(tree, (*prefix, name), found))
         else:
-            kind = _BOUND.get(found.cardinality, BoundStatement)
-            members[name] = _Name(name, partial(_bound, kind, found))
+            members[name] = _Name(name, partial(_bound, found))
     own = {"__slots__": (), "__init__": bind, "_tree": tree, "_prefix": prefix}
     return type("SqlNamespace", (SqlNamespace,), members | own)
-
-
-def _bound(kind: type[BoundStatement], statement: Statement, runner: Runner) -> BoundStatement:
-    return kind(runner, statement)
 
 
 def _unknown(

@@ -17,6 +17,7 @@ from aurora_sql.errors import (
     DeadlineExceeded,
     PoolTimeout,
     StatementStale,
+    UsageError,
 )
 from aurora_sql.execution._attempts import (
     Attempts,
@@ -36,7 +37,15 @@ from aurora_sql.types import Access
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Callable,
+        Coroutine,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
 
     from aurora_sql.execution._context import Context
     from aurora_sql.execution._prepare import Entry
@@ -65,11 +74,27 @@ class PoolRunner:
     Args:
         context: What all calls share.
         choose: Picks the pool for a statement.
+        run_once: Runs a write exactly once, which takes a transaction; None where nobody asks.
     """
 
-    __slots__ = ("_choose", "_context", "_current_task", "_due", "_time", "_timeout", "run")
+    __slots__ = (
+        "_choose",
+        "_context",
+        "_current_task",
+        "_due",
+        "_run_once",
+        "_time",
+        "_timeout",
+        "run",
+    )
 
-    def __init__(self, context: Context, choose: Callable[[Statement], Pool]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        choose: Callable[[Statement], Pool],
+        run_once: Callable[[Statement, dict[str, Any]], Coroutine[Any, Any, Any]] | None = None,
+    ) -> None:
+        self._run_once = run_once
         self._context = context
         self._choose = choose
         self._time = context.loop.time
@@ -211,6 +236,12 @@ class PoolRunner:
         return error
 
     # The rarer kinds of statements
+
+    async def run_once(self, statement: Statement, params: dict[str, Any]) -> Any:
+        """Run a write exactly once, also where its COMMIT is not answered."""
+        if self._run_once is None:
+            raise UsageError(f"{statement.where}: nothing runs it exactly once here")
+        return await self._run_once(statement, params)
 
     async def run_batch(self, statement: Statement, sets: Iterable[Mapping[str, Any]]) -> None:
         """Run a statement once for each set of parameters, pipelined, all or nothing."""

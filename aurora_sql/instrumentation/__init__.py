@@ -2,6 +2,7 @@
 
 from aurora_sql.instrumentation._events import (
     CommitAbandoned,
+    CommitResolved,
     Event,
     Observer,
     RetryScheduled,
@@ -11,6 +12,7 @@ from aurora_sql.instrumentation._logging import LoggingObserver
 
 __all__ = [
     "CommitAbandoned",
+    "CommitResolved",
     "Event",
     "LoggingObserver",
     "Observer",

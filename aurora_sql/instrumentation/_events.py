@@ -55,5 +55,18 @@ class CommitAbandoned:
     cancelled: bool
 
 
-Event = StatementFinished | RetryScheduled | CommitAbandoned
+@dataclass(frozen=True, slots=True)
+class CommitResolved:
+    """It was found out what became of a transaction whose COMMIT was not answered.
+
+    Attributes:
+        what: Name of the function that holds the transaction, or of the statement.
+        applied: It was applied; otherwise it was not and never will be, and runs again.
+    """
+
+    what: str
+    applied: bool
+
+
+Event = StatementFinished | RetryScheduled | CommitAbandoned | CommitResolved
 Observer = Callable[[Event], None]

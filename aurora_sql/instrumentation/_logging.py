@@ -5,7 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from aurora_sql.instrumentation._events import CommitAbandoned, RetryScheduled, StatementFinished
+from aurora_sql.instrumentation._events import (
+    CommitAbandoned,
+    CommitResolved,
+    RetryScheduled,
+    StatementFinished,
+)
 
 if TYPE_CHECKING:
     from aurora_sql.instrumentation._events import Event
@@ -50,4 +55,10 @@ class LoggingObserver:
                     "COMMIT on %s was not answered before %s; it is seen through in the background",
                     instance,
                     "the caller was cancelled" if cancelled else "the deadline",
+                )
+            case CommitResolved(what, applied):
+                self._logger.warning(
+                    "COMMIT of %s was not answered: it %s",
+                    what,
+                    "was applied" if applied else "was not applied, and runs again",
                 )

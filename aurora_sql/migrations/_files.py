@@ -180,7 +180,12 @@ def digest(files: tuple[MigrationFile, ...]) -> str:
 
 
 def new(
-    folder: str | Path, message: str, *, python: bool = False, now: datetime | None = None
+    folder: str | Path,
+    message: str,
+    *,
+    python: bool = False,
+    commit_markers: bool = False,
+    now: datetime | None = None,
 ) -> tuple[Path, ...]:
     """Make the files of a new migration.
 
@@ -191,14 +196,19 @@ def new(
         folder: Made if it is missing.
         message: What the migration does, in a few words.
         python: Make one Python file rather than a SQL file and its rollback file.
+        commit_markers: Write the SQL of the table that tells what became of a transaction whose
+            COMMIT was not answered.
         now: Time for the name; default the current one.
 
     Returns:
         The files: the migration, and for SQL its rollback file.
 
     Raises:
-        ConfigurationError: The message is empty, or the folder has a migration that is wrong.
+        ConfigurationError: The message is empty, or the folder has a migration that is wrong; or
+            ``python`` and ``commit_markers`` are given together.
     """
+    if python and commit_markers:
+        raise ConfigurationError("The table of commit markers is made by SQL: leave --python out")
     slug = re.sub(r"[^a-z0-9]+", "-", message.lower()).strip("-")[:_LONGEST_SLUG].strip("-")
     if not slug:
         raise ConfigurationError("A migration needs a few words that say what it does")
@@ -216,10 +226,30 @@ def new(
         # Two in one second would sort by their words.
         when += timedelta(seconds=1)
     texts = _python_text(message, heads, name) if python else _sql_texts(message, heads, name)
+    if commit_markers:
+        for (file_name, text), sql in zip(list(texts.items()), _COMMIT_MARKERS, strict=True):
+            texts[file_name] = text + sql
     for file_name, text in texts.items():
         with (folder / file_name).open("x", encoding="utf-8") as out:
             out.write(text)
     return tuple(folder / file_name for file_name in texts)
+
+
+_COMMIT_MARKERS = (
+    """\
+-- One row for each transaction that wants to know what became of it; kept for a day.
+-- Its names are aurora_sql's: they must stay.
+CREATE TABLE aurora_sql_commits (
+    id           uuid        NOT NULL,
+    committed_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT aurora_sql_commits_pkey PRIMARY KEY (id)
+);
+
+-- For deleting what is old.
+CREATE INDEX aurora_sql_commits_committed_at_idx ON aurora_sql_commits (committed_at);
+""",
+    "DROP TABLE aurora_sql_commits;\n",
+)
 
 
 def _one_line(message: str) -> str:

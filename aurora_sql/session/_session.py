@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from aurora_sql.errors import UsageError
 from aurora_sql.execution import PoolRunner
@@ -39,7 +39,8 @@ class Scope(Executor):
     def _attach(self, shared: Shared, choose: Callable[[Statement], Pool]) -> None:
         self._shared = shared
         self._adhoc = shared.adhoc
-        self._runner: PoolRunner = PoolRunner(shared.context, choose)
+        self._choose_pool = choose
+        self._runner: PoolRunner = PoolRunner(shared.context, choose, self._run_once)
         self._host = PoolHost(
             shared,
             choose,
@@ -48,6 +49,24 @@ class Scope(Executor):
             ),
         )
         self.sql = shared.tree.bind(self._runner)
+
+    async def _run_once(self, statement: Statement, params: dict[str, Any]) -> Any:
+        """Run a write as BEGIN, marker, statement, COMMIT: its result is known before COMMIT."""
+        shared = self._shared
+        statement.bind(params)  # what is wrong with the parameters is told before anything is sent
+        if self._choose_pool(statement) is not shared.cluster.writer_pool:
+            raise UsageError(
+                f"{statement.where} is a write, and this view runs on readers: call it on the"
+                " database or on its writer"
+            )
+        await shared.markers.require(statement.where)
+        transaction = TransactionContext(
+            shared, isolation=None, read_only=False, timeout=statement.timeout
+        )
+        return await transaction.run_work(
+            lambda opened: opened._runner.run(statement, params),  # noqa: SLF001 - one package
+            statement.name,
+        )
 
     def _bulk_host(self) -> PoolHost:
         return self._host

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aurora_sql.errors import DeadlineExceeded, PoolTimeout
+from aurora_sql.session._markers import Markers
 
 if TYPE_CHECKING:
     from aurora_sql.cluster import Cluster
@@ -21,9 +22,10 @@ class Shared:
         cluster: Pools by role.
         tree: The registry's names.
         adhoc: Ad hoc statements, parsed.
+        markers: Tell what became of a transaction.
     """
 
-    __slots__ = ("adhoc", "cluster", "context", "tree")
+    __slots__ = ("adhoc", "cluster", "context", "markers", "tree")
 
     def __init__(
         self, context: Context, cluster: Cluster, tree: StatementTree, adhoc: AdHocStatements
@@ -32,6 +34,7 @@ class Shared:
         self.cluster = cluster
         self.tree = tree
         self.adhoc = adhoc
+        self.markers = Markers(context, cluster, adhoc)
 
     async def lease_writer(self, limit: float) -> Pooled:
         """Lease a connection of the writer.

@@ -23,14 +23,14 @@ from aurora_sql.execution import (
     deadline_exceeded,
     roll_back,
 )
-from aurora_sql.instrumentation import CommitAbandoned, RetryScheduled
-from aurora_sql.retry import Verdict, verdict
+from aurora_sql.instrumentation import CommitAbandoned
 from aurora_sql.session._executor import Executor
 from aurora_sql.session._host import TransactionHost
-from aurora_sql.types import Access, Isolation
+from aurora_sql.session._replay import Replay
+from aurora_sql.types import Isolation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
     from aurora_sql.execution import Context
@@ -244,7 +244,9 @@ class TransactionContext:
         """Run a function in the transaction; run it again where the transaction lost a conflict.
 
         The function may run several times, so it must have no effect but what it does through
-        its transaction. It never runs again after COMMIT may have been applied.
+        its transaction. It never runs again after COMMIT may have been applied: where COMMIT was
+        not answered and the database has the table of commit markers, it is found out first
+        what became of it, and its result is returned if it was applied.
 
         Args:
             function: Called with the transaction, then ``args`` and ``kwargs``.
@@ -252,35 +254,26 @@ class TransactionContext:
             kwargs: Handed to the function.
 
         Raises:
-            CommitInDoubt: COMMIT was sent and no answer came.
+            CommitInDoubt: COMMIT was sent, no answer came, and nobody could tell what became of it.
             AuroraError: What the last attempt failed with.
         """
-        context = self._shared.context
-        policy = context.retry_policy
-        name = getattr(function, "__qualname__", repr(function))
+        return await self.run_work(
+            lambda transaction: function(transaction, *args, **kwargs),
+            getattr(function, "__qualname__", repr(function)),
+        )
+
+    async def run_work(self, work: Callable[[Transaction], Awaitable[T]], name: str) -> T:
+        """As :meth:`run`, with the arguments bound and a name for messages."""
+        shared = self._shared
+        context = shared.context
         until = math.inf if self._timeout is None else context.loop.time() + self._timeout
         until = min(until, call_limit(context, math.inf))
-        waits: Iterator[float] | None = None
-        attempt = 1
-        while True:
-            self._until = until
-            try:
-                async with self as transaction:
-                    return await function(transaction, *args, **kwargs)
-            except AuroraError as error:
-                decision = verdict(error, access=Access.WRITE, in_transaction=True)
-                if decision is not Verdict.REPLAY or not context.retry_enabled:
-                    raise
-                if waits is None:
-                    waits = policy.waits(error)
-                wait = next(waits, None)
-                if wait is None or context.loop.time() + wait >= until:
-                    error.add_note(f"{name}: gave up after {attempt} attempt(s)")
-                    raise
-                context.emit(RetryScheduled(name, attempt, wait, type(error).__name__))
-            attempt += 1
-            if wait > 0:
-                await asyncio.sleep(wait)
+        marked = context.retry_enabled and not self._how.read_only and await shared.markers.there()
+        return await Replay(shared, self, work, name=name, until=until, marked=marked).run()
+
+    def limit_to(self, until: float) -> None:
+        """Let the next opening end by a loop time: replays share one time limit."""
+        self._until = until
 
 
 def _isolation(value: Isolation | str) -> Isolation:

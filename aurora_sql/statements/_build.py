@@ -330,6 +330,18 @@ def _check_promises(source: Source, header: Header, said: Directives, facts: Fac
             "'role: reader', but the statement writes (if it does not, say 'access: read')",
             said.offsets["role"],
         )
+    if said.retry == "exactly_once":
+        if header.cardinality in {Cardinality.BATCH, Cardinality.SCRIPT}:
+            raise source.error(
+                f"'retry: exactly_once' is for one statement, not a :{header.cardinality.value}",
+                said.offsets["retry"],
+            )
+        if not writes:
+            raise source.error(
+                "'retry: exactly_once', but the statement writes nothing (if it does, say"
+                " 'access: write')",
+                said.offsets["retry"],
+            )
 
 
 def _check_declared(source: Source, header: Header, said: Directives, names: Sequence[str]) -> None:

@@ -96,10 +96,8 @@ def _session(into: Directives, value: str) -> None:
 
 
 def _retry(into: Directives, value: str) -> None:
-    if value == "exactly_once":
-        raise _BadValue("exactly_once is not built in this version of aurora_sql; leave it out")
-    if value != "never":
-        raise _BadValue("it can only be never")
+    if value not in {"never", "exactly_once"}:
+        raise _BadValue("it is never or exactly_once")
     into.retry = value
 
 

@@ -157,7 +157,7 @@ class Statement:
         timeout: Its limit in seconds, from ``timeout:``; None where nothing is said.
         returns: Dotted path of the model for its rows, from ``returns:``; the model itself for
             ad hoc SQL.
-        retry: ``never`` where ``retry:`` says so, else None.
+        retry: ``never`` or ``exactly_once`` where ``retry:`` says so, else None.
         session_clean: ``session: clean``: it leaves the session as it was.
         param_types: Types of parameters, from ``param:``; they are sent as casts.
         column_nullability: For columns named by ``column:``, True where NULL may come.

@@ -1,0 +1,180 @@
+"""Drills 5 and 6: COMMIT is sent and its answer, or it itself, never arrives."""
+
+import asyncio
+import itertools
+from collections import Counter
+
+import pytest
+
+from aurora_sql import (
+    CommitInDoubt,
+    CommitResolved,
+    ConfigurationError,
+    ConnectionLost,
+    deadline,
+)
+from aurora_sql.local.faults import Close, HalfClose, Reply, Request, Reset
+
+CALLERS = 4
+
+
+async def place(tx, number, caller):
+    """A unit of work that would show it if it were applied twice."""
+    assert await tx.sql.ledger.count_up(id=1 + number % 8) == 1
+    return await tx.sql.ledger.add(id=number, caller=caller)
+
+
+async def written(outside):
+    return [row["id"] for row in await outside.fetch("SELECT id FROM ledger")]
+
+
+async def run_callers(unit, proxy, faults):
+    """Let several callers work until so many faults have struck; return the units of work."""
+    numbers = itertools.count()
+
+    async def caller(name):
+        while proxy.stats.injected < faults:
+            await unit(next(numbers), name)
+
+    async with asyncio.timeout(300), asyncio.TaskGroup() as group:
+        for name in range(CALLERS):
+            group.create_task(caller(name))
+    return next(numbers)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("moment", [Reply("COMMIT"), Request("COMMIT")], ids=["reply", "request"])
+async def test_commits_whose_connection_breaks(
+    opened, proxy, outside, markers, calm, at_rest, length, ledger, moment
+):
+    events = Counter()
+    faults = [Reset(), Close(), HalfClose()]
+    wanted = length(60, 1_000)
+
+    def observe(event):
+        if isinstance(event, CommitResolved):
+            events[event.applied] += 1
+
+    async with opened([observe]) as db:
+
+        async def unit(number, caller):
+            if not proxy.stats.waiting:  # of several, one message would set off all
+                proxy.inject(faults[number % 3], at=moment)
+            with deadline(20):
+                entry = await db.run_in_transaction(place, number, caller)
+            assert (entry.id, entry.caller) == (number, caller)
+            ledger.acknowledged.add(number)
+
+        units = await run_callers(unit, proxy, wanted)
+        await at_rest(db)
+    await calm()
+    # Each doubt was settled. A half-closed connection still delivers the request.
+    assert events.total() == proxy.stats.injected
+    assert events[False] == 0 if isinstance(moment, Reply) else events[False] >= wanted * 0.6
+    ledger.compare(await written(outside))
+    assert await outside.fetchval("SELECT sum(value) FROM counters") == units
+
+
+async def test_a_write_marked_exactly_once(opened, proxy, outside, markers, calm, length, ledger):
+    moments = [Reply("COMMIT"), Request("COMMIT"), Request("INSERT INTO ledger")]
+    async with opened() as db:
+
+        async def unit(number, caller):
+            if not proxy.stats.waiting:
+                proxy.inject(Reset(), at=moments[number % 3])
+            entry = await db.sql.ledger.add_once(id=number, caller=caller)
+            assert (entry.id, entry.caller) == (number, caller)
+            ledger.acknowledged.add(number)
+
+        await run_callers(unit, proxy, length(30, 1_000))
+    await calm()
+    ledger.compare(await written(outside))
+
+
+async def test_without_markers_the_doubt_is_told(opened, proxy, outside, calm, ledger):
+    await outside.execute("DROP TABLE IF EXISTS aurora_sql_commits")
+    async with opened() as db:
+        for number in range(10):
+            proxy.inject(Reset(), at=[Reply("COMMIT"), Request("COMMIT")][number % 2])
+            with pytest.raises(CommitInDoubt) as raised:
+                await db.run_in_transaction(place, number, 0)
+            assert raised.value.outcome_unknown
+            assert not raised.value.retry_safe
+            ledger.in_doubt.add(number)
+        with pytest.raises(ConfigurationError, match=r"aurora_sql_commits.*--commit-markers"):
+            await db.sql.ledger.add_once(id=99, caller=0)
+    await calm()
+    there = await written(outside)
+    ledger.compare(there)
+    assert sorted(there) == [0, 2, 4, 6, 8]
+
+
+async def test_nobody_answers_in_time(opened, proxy, outside, markers, ledger):
+    """While the question cannot be asked, the doubt stays; the caller's deadline holds."""
+    async with opened() as db:
+        await db.run_in_transaction(place, 0, 0)
+        proxy.inject(Reset(), at=Reply("COMMIT"))
+        proxy.inject(Reset(), on="new", at=Request("INSERT INTO aurora_sql_commits"), times=None)
+        started = asyncio.get_running_loop().time()
+        with deadline(1.5), pytest.raises(CommitInDoubt) as raised:
+            await db.run_in_transaction(place, 1, 0)
+        assert asyncio.get_running_loop().time() - started < 2.5
+        assert any("could not find out" in note for note in raised.value.__notes__)
+        proxy.heal()
+        assert await db.run_in_transaction(place, 2, 0)
+    ledger.acknowledged |= {0, 2}
+    ledger.in_doubt.add(1)
+    ledger.compare(await written(outside))
+
+
+async def test_the_commit_is_still_under_way(opened, proxy, outside, markers, ledger):
+    """The question waits for a backend that is still committing."""
+    await outside.execute(
+        "CREATE OR REPLACE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_sleep(0.7); RETURN NULL; END $$;"
+        "CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT ON ledger"
+        " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle();"
+    )
+    events = []
+    async with opened([events.append]) as db:
+        task = asyncio.create_task(db.run_in_transaction(place, 7, 3))
+        async with asyncio.timeout(5):
+            while not await outside.fetchval(  # noqa: ASYNC110 - polls a server
+                "SELECT count(*) FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'"
+            ):
+                await asyncio.sleep(0.01)
+        proxy.inject(Reset(), on="open")
+        entry = await asyncio.wait_for(task, 10)
+    assert entry.caller == 3
+    assert [one.applied for one in events if isinstance(one, CommitResolved)] == [True]
+    ledger.acknowledged.add(7)
+    ledger.compare(await written(outside))
+    assert await outside.fetchval("SELECT sum(value) FROM counters") == 1
+
+
+async def test_an_error_of_the_function_is_not_swallowed(opened, proxy, outside, markers):
+    async def fail(tx):
+        await tx.sql.ledger.add(id=1, caller=0)
+        raise ZeroDivisionError
+
+    async with opened() as db:
+        with pytest.raises(ZeroDivisionError):
+            await db.run_in_transaction(fail)
+        proxy.inject(Reset(), at=Request("INSERT INTO ledger"), times=None)
+        with pytest.raises(ConnectionLost) as raised:
+            await db.run_in_transaction(place, 1, 0)
+        assert raised.value.retry_safe
+    assert await written(outside) == []
+    assert await outside.fetchval("SELECT count(*) FROM aurora_sql_commits") == 0
+
+
+async def test_old_markers_are_deleted(opened, outside, markers, monkeypatch):
+    monkeypatch.setattr("aurora_sql.session._markers._PURGE_EVERY", 3)
+    await outside.execute(
+        "INSERT INTO aurora_sql_commits"
+        " SELECT gen_random_uuid(), now() - n * INTERVAL '6 hours' FROM generate_series(1, 10) n"
+    )
+    async with opened() as db:
+        for number in range(3):
+            await db.run_in_transaction(place, number, 0)
+    assert await outside.fetchval("SELECT count(*) FROM aurora_sql_commits") == 3 + 3
