@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test drills check bench format clean
 
 # Made anew when the dependencies change.
 $(VENV)/.ready: pyproject.toml
@@ -17,6 +17,9 @@ demo: $(VENV)/.ready ## a local cluster, the shop, its scenarios and a short ben
 
 test: $(VENV)/.ready ## all tests
 	$(BIN)/python -m pytest
+
+drills: $(VENV)/.ready ## the drills at full length, in minutes; what they did is printed
+	$(BIN)/python -m pytest tests/drills --drills long -s
 
 check: $(VENV)/.ready ## formatter, linter, types, layers
 	$(BIN)/ruff format --check .

@@ -152,9 +152,9 @@ class Changes:
             new.signal_main(signal.SIGHUP)
         await value(asked, _RESUME)
         position = await _replayed(asked)
-        last = await asyncio.to_thread(
-            _wal.last_record, self._members.binaries, old.data / "pg_wal", position
-        )
+        log = old.data / "pg_wal"
+        await asyncio.to_thread(_wal.drop_unwritten, log)
+        last = await asyncio.to_thread(_wal.last_record, self._members.binaries, log, position)
         if position <= last:
             self._say(f"{new.id} replays from the storage up to {_wal.show(last)}")
         give_up = time.monotonic() + _STUCK

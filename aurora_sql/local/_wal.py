@@ -25,6 +25,8 @@ _SEGMENT = re.compile(r"[0-9A-F]{24}")
 _HISTORY = re.compile(r"([0-9A-F]{8})\.history")
 _RECORD = re.compile(r"lsn: ([0-9A-F]+/[0-9A-F]+), prev")
 _PAGE = 8192
+# Of a page: begins with a magic number, so that it is never all zeros.
+_HEADER = 16
 _END = ("error in WAL record at", "could not find a valid record", "could not find file")
 """What ``pg_waldump`` says where the log ends."""
 
@@ -59,6 +61,19 @@ def parse(position: str) -> int:
 def show(position: int) -> str:
     """A position in the log as PostgreSQL shows it."""
     return f"{position >> 32:X}/{position & 0xFFFFFFFF:08X}"
+
+
+def drop_unwritten(log: Path) -> None:
+    """Remove segments that a server made for later and has not written to: all zeros.
+
+    ``pg_waldump`` takes the size of a segment from the header of the first file that it finds.
+    """
+    for path in log.iterdir():
+        if _SEGMENT.fullmatch(path.name):
+            with path.open("rb") as file:
+                written = any(file.read(_HEADER))
+            if not written:
+                path.unlink()
 
 
 def last_record(binaries: Binaries, log: Path, after: int) -> int:

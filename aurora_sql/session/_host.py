@@ -73,7 +73,7 @@ class PoolHost(BulkHost):
     async def transaction(self) -> AsyncIterator[Pooled]:
         """Open a transaction, without the server's limit per statement."""
         async with self._transaction() as transaction:
-            yield await transaction.held()
+            yield await transaction._held()  # noqa: SLF001 - one package
 
 
 class TransactionHost(BulkHost):

@@ -114,7 +114,7 @@ class Transaction(Executor):
         self._savepoints += 1
         return Savepoint(self._context, self._runner, f"aurora_{self._savepoints}")
 
-    async def held(self) -> Pooled:
+    async def _held(self) -> Pooled:
         """Return its connection, where it is open by now: for work beneath statements."""
         return await self._runner.ready()
 

@@ -76,6 +76,11 @@ async def markers(cluster, outside, tmp_path):
 
 
 @pytest.fixture
+def sql_folder():
+    return SQL
+
+
+@pytest.fixture
 def ledger():
     return Ledger()
 

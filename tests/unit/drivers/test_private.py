@@ -7,6 +7,7 @@ import pytest
 from asyncpg.protocol.protocol import BaseProtocol, ConnectionSettings, PreparedStatementState
 
 from aurora_sql.drivers import _asyncpg_private as private
+from aurora_sql.drivers._asyncpg_transport import HoldingTransport
 from aurora_sql.errors import ConfigurationError
 
 
@@ -23,10 +24,15 @@ class Wire:
             self.get_settings = Settings
 
 
+class Transport:
+    write = None
+
+
 class Connection:
     def __init__(self, wire):
         self._protocol = wire
-        self._transport = self._get_statement = None
+        self._loop = self._get_statement = None
+        self._transport = HoldingTransport(Transport())
 
 
 def test_the_installed_asyncpg_has_them_all():
@@ -43,8 +49,15 @@ def test_a_missing_name_is_a_configuration_error(name):
 
 
 def test_a_missing_name_of_the_connection():
-    with pytest.raises(ConfigurationError, match="_protocol, _transport, _get_statement"):
+    with pytest.raises(ConfigurationError, match="_protocol, _transport, _loop, _get_statement"):
         private.check(object())
+
+
+def test_a_transport_of_its_own():
+    connection = Connection(Wire())
+    connection._transport = Transport()
+    with pytest.raises(ConfigurationError, match="its transport from the event loop"):
+        private.check(connection)
 
 
 def test_a_missing_name_of_the_statement():

@@ -90,3 +90,18 @@ def test_one_more_address_is_like_the_others_or_free():
     third = _addresses.choose_one(3, found.instances)
     assert third not in found.instances
     assert _addresses.choose_one(1, found.instances) not in found.instances
+
+
+def test_segments_made_for_later_are_dropped(tmp_path):
+    for name, content in {
+        "000000030000000000000001": b"\x10\xd1" + bytes(100),
+        "000000030000000000000002": bytes(100),
+        "000000030000000000000003": b"",
+        "00000003.history": b"",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    _wal.drop_unwritten(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "00000003.history",
+        "000000030000000000000001",
+    ]
