@@ -189,7 +189,6 @@ FROM pg_catalog.pg_proc AS p
 JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
 WHERE p.proname IN ('aurora_replica_status', 'aurora_db_instance_identifier', 'show_topology',
                     'dbi_resource_id', 'multi_az_db_cluster_source_dbi_resource_id')
-  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
   AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
 """
 _AURORA_NEEDS: Final = {

@@ -136,20 +136,55 @@ async def test_failover_and_readers_that_come_and_go_are_seen(opened):
         assert [one.id for one in changes(grown, shrunk).readers_removed] == [added]
 
 
-async def test_a_reader_that_lags_is_seen_in_seconds(opened):
-    async with LocalCluster(readers=1) as cluster:
-        writer, late = cluster.instances
-        await cluster.set_lag(late.id, seconds=1.0)
-        connection = await opened(cluster, writer)
-        await connection.execute("CREATE TABLE notes (n int)")
-        async with asyncio.timeout(30):
-            while True:
-                await connection.execute("INSERT INTO notes VALUES (1)")
-                [reader] = (await seen_by(writer, cluster, opened)).readers
-                if reader.lag >= 0.5:
-                    break
-                await asyncio.sleep(0.1)
-        assert reader.lag < 30  # the row has milliseconds
+_FIXED_ROWS = """
+CREATE OR REPLACE FUNCTION pg_catalog.aurora_replica_status()
+RETURNS TABLE (
+    server_id text, session_id text, durable_lsn bigint, highest_lsn_rcvd bigint,
+    current_read_lsn bigint, cur_replay_latency_in_usec bigint,
+    last_update_timestamp timestamptz, replica_lag_in_msec double precision, cpu double precision
+) LANGUAGE sql AS $$
+    VALUES
+        ('w', 'MASTER_SESSION_ID', 0, 0, 0, 0, clock_timestamp() - interval '9 s', 0.0, 12.5),
+        ('r', 'd290f1ee-6c54', 0, 0, 0, 0, clock_timestamp() - interval '1 minute', 1500.0, 80.0),
+        ('unknown', 'c3b9c2f1-aa01', 0, 0, 0, 0, NULL, NULL, NULL),
+        ('ahead', 'a8098c1a-f86e', 0, 0, 0, 0, clock_timestamp() + interval '9 s', 20.0, 0.0)
+$$
+"""
+
+
+async def test_the_figures_of_the_rows_are_seconds_and_percent(
+    aurora_cluster, aurora_database, opened
+):
+    connection = await opened(aurora_cluster, aurora_cluster.instances[0], database=aurora_database)
+    await connection.execute(_FIXED_ROWS)
+    report = await AuroraPostgreSQL().ask(connection)
+    assert report.instance_id == aurora_cluster.instances[0].id  # it has no row of its own
+    rows = {row.instance_id: row for row in report.rows}
+    assert {name: (row.lag, row.cpu) for name, row in rows.items()} == {
+        "w": (0.0, 12.5),
+        "r": (1.5, 80.0),
+        "unknown": (None, None),
+        "ahead": (0.02, 0.0),
+    }
+    assert rows["unknown"].age is None
+    assert rows["ahead"].age == 0.0
+    assert rows["w"].age == pytest.approx(9, abs=1)
+    assert rows["r"].age == pytest.approx(60, abs=1)
+    assert [name for name, row in rows.items() if row.is_writer] == ["w"]
+
+
+async def test_a_server_without_any_row_still_says_who_it_is(
+    aurora_cluster, aurora_database, opened
+):
+    asked = aurora_cluster.instances[0]
+    connection = await opened(aurora_cluster, asked, database=aurora_database)
+    await connection.execute(
+        _FIXED_ROWS.replace("    VALUES", "SELECT * FROM (VALUES").replace(
+            "\n$$", ") AS v WHERE false\n$$"
+        )
+    )
+    report = await AuroraPostgreSQL().ask(connection)
+    assert (report.instance_id, report.in_recovery, report.rows) == (asked.id, False, ())
 
 
 async def test_a_silent_reader_grows_old_and_is_left_out_in_the_end(opened):

@@ -85,6 +85,16 @@ def names(topology):
             ("b", ["a"]),
             id="of two rows of one instance the newer",
         ),
+        pytest.param(
+            reader_says("c", reader("a", 2.0), writer("b", 3.0), writer("a", 9.0), reader("a")),
+            ("b", ["a"]),
+            id="of three rows of one instance the newest, wherever it stands",
+        ),
+        pytest.param(
+            reader_says("c", writer("a", 2.0), reader("a", 9.0), reader("b")),
+            ("a", ["b"]),
+            id="an older row comes last",
+        ),
         pytest.param(reader_says("new", writer("a")), ("a", []), id="who is asked has no row yet"),
         pytest.param(
             reader_says("b", writer("a", None), reader("b", None)),
