@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class Engine(StrEnum):
@@ -83,17 +86,26 @@ class ParameterType:
 class Instance:
     """One database instance of a cluster.
 
+    Two are equal that have the same identifier, address and role: the figures, which change with
+    every look, do not count.
+
     Attributes:
         id: Identifier, unique in the cluster.
         host: Host name or address.
         port: TCP port.
         role: Writer or reader.
+        lag: Seconds behind the writer, 0.0 for the writer, None where it is not known.
+        load: CPU in use, in percent, None where it is not known.
+        last_seen: When it last reported, None where it is not known.
     """
 
     id: str
     host: str
     port: int
     role: Role
+    lag: float | None = field(default=None, compare=False)
+    load: float | None = field(default=None, compare=False)
+    last_seen: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

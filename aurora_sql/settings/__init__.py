@@ -3,6 +3,7 @@
 from ._model import AuroraSettings, ConnectionValues
 from ._tls import TlsPlan
 from ._values import ReaderSelection, SslMode, TopologyMode, format_address, is_loopback
+from ._values import address as parse_address
 
 __all__ = [
     "AuroraSettings",
@@ -13,4 +14,5 @@ __all__ = [
     "TopologyMode",
     "format_address",
     "is_loopback",
+    "parse_address",
 ]
