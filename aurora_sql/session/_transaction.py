@@ -17,20 +17,22 @@ from aurora_sql.errors import (
 )
 from aurora_sql.execution import (
     ROLLBACK_LIMIT,
+    Attempts,
     ConnectionRunner,
     Watch,
     call_limit,
     deadline_exceeded,
+    part_with,
     roll_back,
 )
-from aurora_sql.instrumentation import CommitAbandoned, RetryScheduled
-from aurora_sql.retry import Verdict, verdict
+from aurora_sql.instrumentation import CommitAbandoned
 from aurora_sql.session._executor import Executor
 from aurora_sql.session._host import TransactionHost
+from aurora_sql.taxonomy import Unit
 from aurora_sql.types import Access, Isolation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
     from aurora_sql.execution import Context
@@ -144,6 +146,8 @@ class TransactionContext:
                 read_only,
                 timeout if server_timeout is None else server_timeout,
             )
+        self._access = Access.READ if read_only else Access.WRITE
+        self._attempts: Attempts | None = None
         self._entered = False
         self._open: Transaction | None = None
         self._until = math.inf
@@ -199,6 +203,7 @@ class TransactionContext:
             else:
                 # The error that ends the block is the one to tell; a failing ROLLBACK is not:
                 # the pool closes a connection whose transaction is still open.
+                part_with(pooled, error, self._access)
                 with suppress(AuroraError):
                     await roll_back(self._shared.context, pooled)
         finally:
@@ -215,6 +220,9 @@ class TransactionContext:
         try:
             with Watch(context, pooled, limit, what="COMMIT", write_sent=True):
                 await pooled.driver.commit()
+            if context.retry_budget.spent:
+                attempts, self._attempts = self._attempts, None
+                context.retry_budget.give(1 if attempts is None else attempts.paid)
         except DeadlineExceeded as error:
             if error.retry_safe:  # the deadline had passed before COMMIT was sent
                 with suppress(AuroraError):
@@ -256,31 +264,20 @@ class TransactionContext:
             AuroraError: What the last attempt failed with.
         """
         context = self._shared.context
-        policy = context.retry_policy
         name = getattr(function, "__qualname__", repr(function))
         until = math.inf if self._timeout is None else context.loop.time() + self._timeout
         until = min(until, call_limit(context, math.inf))
-        waits: Iterator[float] | None = None
-        attempt = 1
+        self._attempts = None
         while True:
             self._until = until
             try:
                 async with self as transaction:
                     return await function(transaction, *args, **kwargs)
             except AuroraError as error:
-                decision = verdict(error, access=Access.WRITE, in_transaction=True)
-                if decision is not Verdict.REPLAY or not context.retry_enabled:
-                    raise
-                if waits is None:
-                    waits = policy.waits(error)
-                wait = next(waits, None)
-                if wait is None or context.loop.time() + wait >= until:
-                    error.add_note(f"{name}: gave up after {attempt} attempt(s)")
-                    raise
-                context.emit(RetryScheduled(name, attempt, wait, type(error).__name__))
-            attempt += 1
-            if wait > 0:
-                await asyncio.sleep(wait)
+                if self._attempts is None:
+                    self._attempts = Attempts(context, name)
+                # Whether it was COMMIT that failed cannot be told from here.
+                await self._attempts.again(error, Unit.COMMIT, self._access, until)
 
 
 def _isolation(value: Isolation | str) -> Isolation:
