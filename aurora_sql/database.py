@@ -11,7 +11,7 @@ from aurora_sql.cluster import Cluster
 from aurora_sql.deadlines import Sweeper
 from aurora_sql.errors import ConfigurationError, UsageError
 from aurora_sql.execution import Context, Preparer, StatementTree
-from aurora_sql.retry import RetryPolicy
+from aurora_sql.retry import RetryBudget, RetryPolicy
 from aurora_sql.session import AdHocStatements, Scope, Session, Shared, TransactionalScope
 from aurora_sql.settings import AuroraSettings
 from aurora_sql.statements import StatementRegistry
@@ -102,6 +102,7 @@ class Aurora(TransactionalScope):
             retry_policy=RetryPolicy(
                 max_retries=settings.max_retry_count, max_delay=settings.max_retry_delay
             ),
+            retry_budget=RetryBudget(settings.retry_budget),
             retry_enabled=settings.enable_retry_on_failure,
             detailed_errors=settings.enable_detailed_errors,
             sensitive_data=settings.enable_sensitive_data_logging,

@@ -1,75 +1,17 @@
-"""What to do about an error: one pure decision, and how long to wait before acting on it.
+"""How long to wait before something runs again, and how much of it there may be.
 
-The rule behind the table is "never twice": a unit of work runs again only when it is certain
-that nothing of it was applied, or when it changes nothing.
+Whether it may run again at all is :func:`aurora_sql.taxonomy.decide_error`'s word.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from aurora_sql.errors import (
-    AuroraError,
-    AuthenticationFailed,
-    ConflictError,
-    ConnectionFailed,
-    ConnectionLost,
-    LockTimeout,
-    StatementStale,
-    TlsError,
-)
-from aurora_sql.types import Access
+from aurora_sql.errors import AuroraError, ConflictError, LockTimeout, StatementStale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-class Verdict(Enum):
-    """What may be done about an error."""
-
-    RETRY = "retry"
-    """Run the same statement again."""
-
-    REPLAY = "replay"
-    """Run the whole transaction again; the statement alone would be wrong."""
-
-    RAISE = "raise"
-    """Tell the caller."""
-
-
-_UNHEALABLE = (AuthenticationFailed, TlsError)
-
-
-def verdict(error: BaseException, *, access: Access, in_transaction: bool) -> Verdict:
-    """Decide what may be done about ``error``.
-
-    Args:
-        error: What the driver or the pool raised.
-        access: Whether the statement (or the transaction) writes.
-        in_transaction: The statement ran in a transaction that other statements share.
-
-    A lock that was not had in time (NOWAIT, ``lock_timeout``) is an answer rather than an
-    accident for a lone statement: whoever wrote NOWAIT wants to know. A transaction that is
-    marked as replayable runs again.
-    """
-    if not isinstance(error, AuroraError) or isinstance(error, _UNHEALABLE):
-        return Verdict.RAISE
-    again = Verdict.REPLAY if in_transaction else Verdict.RETRY
-    if isinstance(error, LockTimeout):
-        return Verdict.REPLAY if in_transaction else Verdict.RAISE
-    if isinstance(error, (ConflictError, ConnectionFailed)):
-        return again
-    if isinstance(error, StatementStale) and in_transaction:
-        return Verdict.REPLAY
-    if isinstance(error, (ConnectionLost, StatementStale)):
-        # Lost before COMMIT was sent, a transaction is certain not to have been applied; the
-        # session layer says so through retry_safe. A lone write on its way is in doubt, and one
-        # whose result turned out not to fit has been applied.
-        harmless = error.retry_safe or (access is Access.READ and not in_transaction)
-        return again if harmless else Verdict.RAISE
-    return Verdict.RAISE
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +62,67 @@ class RetryPolicy:
         next(bounds)  # the generator's first yield only starts it
         for _ in range(self.max_retries):
             yield backoff.full_jitter(next(bounds))
+
+
+RETRY_COST: Final = 5
+"""Tokens that a retry takes."""
+
+TIMEOUT_COST: Final = 10
+"""Tokens that a retry after a timeout takes: it has kept a server busy for all that time."""
+
+
+class RetryBudget:
+    """How much may be run again by all calls of one open Aurora together: a token bucket.
+
+    ``max_retries`` bounds one call; where everything fails, the calls together would still send
+    a multiple of their number to a server that is down already. A retry takes tokens; where there
+    are too few left, the call fails with the error it has. A call that succeeds gives back one
+    token, or what its last retry took. Sizes and prices are those of the AWS SDKs' standard mode
+    (``botocore/retries/quota.py`` and ``standard.py``).
+
+    Args:
+        size: Tokens when full; 0 for no bound.
+
+    Attributes:
+        size: The same.
+        spent: Tokens that are missing. 0 while all is well: whoever succeeds looks at it before
+            calling :meth:`give`, so that a call which had no trouble pays for one look.
+    """
+
+    __slots__ = ("size", "spent")
+
+    def __init__(self, size: int = 500) -> None:
+        self.size = size
+        self.spent = 0
+
+    def take(self, error: AuroraError) -> int | None:
+        """Pay for a retry after ``error``.
+
+        Returns:
+            The tokens it took; None where there are too few, and the retry must not be made.
+        """
+        if not self.size:
+            return 0
+        cost = TIMEOUT_COST if _is_timeout(error) else RETRY_COST
+        if self.spent + cost > self.size:
+            return None
+        self.spent += cost
+        return cost
+
+    def give(self, tokens: int = 1) -> None:
+        """Give back tokens after a success; the bucket never holds more than its size."""
+        self.spent = max(0, self.spent - tokens)
+
+    def __repr__(self) -> str:
+        if not self.size:
+            return "<RetryBudget: no bound>"
+        return f"<RetryBudget: {self.size - self.spent} of {self.size}>"
+
+
+def _is_timeout(error: BaseException | None) -> bool:
+    # A connect or a socket that timed out is the cause of the error, or of the one it copies.
+    while error is not None:
+        if isinstance(error, (LockTimeout, TimeoutError)):
+            return True
+        error = error.__cause__
+    return False

@@ -6,6 +6,9 @@ The tables are data, by engine; :func:`classify` looks a code up and :func:`deci
 be done, from the kind of failure, how far the command had come, what was being run and whether it
 changes anything. The rule behind it is "never twice": work runs again only where it is certain
 that nothing of it was applied, or where it changes nothing.
+
+A driver turns a code into one of the library's errors; above it, :func:`decide_error` reads kind
+and stage off that error and asks the same :func:`decide`.
 """
 
 from __future__ import annotations
@@ -30,7 +33,9 @@ __all__ = [
     "classify",
     "connect_error",
     "decide",
+    "decide_error",
     "known_codes",
+    "may_rerun",
 ]
 
 
@@ -127,7 +132,6 @@ _STALE: Final = Kind(Category.STALE, errors.StatementStale)
 _STALE_KEEPS: Final = Kind(Category.STALE, errors.StatementStale, keeps_transaction=True)
 _CANCELLED: Final = Kind(Category.CANCELLED, errors.QueryCancelled)
 _CANCELLED_KEEPS: Final = Kind(Category.CANCELLED, errors.QueryCancelled, keeps_transaction=True)
-_IDLED: Final = Kind(Category.CANCELLED, errors.ConnectionLost, ends_session=True)
 _UNKNOWN: Final = Kind(Category.UNKNOWN, errors.ConnectionLost)
 _OTHER: Final = Kind(Category.PERMANENT, errors.DatabaseError)
 
@@ -142,7 +146,9 @@ def _each(codes: Iterable[str], kind: Kind) -> dict[str, Kind]:
 
 # SQLSTATEs. A code that is not here is looked up by its class, the first two characters.
 _POSTGRESQL: Final[Mapping[str, Kind]] = {
-    **_each(("57P01", "57P02", "57P03", "57P05", "25P04"), LOST),
+    # 25P03, too long idle in a transaction, arrives while nobody listens: the next command finds
+    # the session gone, and whatever it was, nothing of that transaction was applied.
+    **_each(("57P01", "57P02", "57P03", "57P05", "25P03", "25P04"), LOST),
     **_each(("28000", "28P01", "08004"), _LOGIN),
     "53300": _FULL,
     "25006": _READ_ONLY,
@@ -151,8 +157,9 @@ _POSTGRESQL: Final[Mapping[str, Kind]] = {
     "55P03": _LOCK,
     **_each(("26000", "42P05"), _STALE),
     "57014": _CANCELLED,
-    "25P03": _IDLED,
     **_each(("40003", "08007"), _UNKNOWN),
+    # A constraint was found violated at COMMIT: of class 40, but it would be again.
+    "40002": _permanent(errors.IntegrityError),
     "25P02": _permanent(errors.TransactionAborted),
     "23505": _permanent(errors.UniqueViolation),
     "23503": _permanent(errors.ForeignKeyViolation),
@@ -264,7 +271,7 @@ def decide(kind: Kind, stage: Stage, unit: Unit, access: Access) -> Action:
     if kind.category in _NEVER:
         return Action.RAISE
     if stage is Stage.ANSWERED and kind.category not in _LEFT_OPEN:
-        return _after_answer(kind.category, unit)
+        return _after_answer(kind.category, unit, access)
     if unit is Unit.IN_TRANSACTION:
         # Without COMMIT nothing of it can have been applied.
         return Action.REPLAY
@@ -274,8 +281,11 @@ def decide(kind: Kind, stage: Stage, unit: Unit, access: Access) -> Action:
     return Action.REPLAY if unit is Unit.COMMIT else Action.RECONNECT
 
 
-def _after_answer(category: Category, unit: Unit) -> Action:
+def _after_answer(category: Category, unit: Unit, access: Access) -> Action:
     if category is Category.CANCELLED:
+        return Action.RAISE
+    if category is Category.READ_ONLY and access is Access.READ:
+        # It was said to change nothing, and tried to: the writer would refuse it as well.
         return Action.RAISE
     if unit is not Unit.STATEMENT:
         return Action.REPLAY
@@ -283,3 +293,59 @@ def _after_answer(category: Category, unit: Unit) -> Action:
         # Who wrote NOWAIT, or set lock_timeout, for a lone statement wants to know.
         return Action.RAISE
     return Action.RECONNECT if category is Category.READ_ONLY else Action.RETRY
+
+
+# What an error of the library stands for; the nearest class in its own order counts. The rest is
+# no accident of the server's (a wrong call, a time limit of the caller's), or was waited for
+# already (a pool's timeout, a missing writer): the caller is told.
+_BY_CLASS: Final[Mapping[type[BaseException], Kind]] = {
+    errors.ConnectionLost: LOST,
+    errors.ConnectionFailed: Kind(Category.LOST, errors.ConnectionFailed),
+    errors.AuthenticationFailed: Kind(Category.LOGIN, errors.AuthenticationFailed),
+    errors.TlsError: Kind(Category.PERMANENT, errors.TlsError),
+    errors.TooManyConnections: _FULL,
+    errors.CommitInDoubt: Kind(Category.UNKNOWN, errors.CommitInDoubt),
+    errors.ReadOnlyInstance: _READ_ONLY,
+    errors.ConflictError: _CONFLICT,
+    errors.SerializationConflict: _SERIALIZATION,
+    errors.Deadlock: _DEADLOCK,
+    errors.LockTimeout: _LOCK,
+    errors.StatementStale: _STALE,
+    errors.QueryCancelled: _CANCELLED,
+}
+
+
+def _kind(error: errors.AuroraError) -> Kind:
+    return next((_BY_CLASS[one] for one in type(error).__mro__ if one in _BY_CLASS), _OTHER)
+
+
+def _stage(error: errors.AuroraError) -> Stage:
+    if not error.retry_safe:
+        # Also a server's answer that came too late to be one: the statement has run.
+        return Stage.UNANSWERED
+    return Stage.ANSWERED if isinstance(error, errors.DatabaseError) else Stage.NOT_SENT
+
+
+def decide_error(error: BaseException, unit: Unit, access: Access) -> Action:
+    """What may be done about an error of the library: :func:`decide`, from what it carries.
+
+    Args:
+        error: What the driver or the pool raised, its ``retry_safe`` and ``outcome_unknown``
+            corrected by whoever knows what was being run. What is not the library's is raised.
+        unit: What was being run; ``COMMIT`` for a whole transaction, whose last word it is.
+        access: Whether that may change anything. An error that says ``outcome_unknown`` counts
+            as one of a write: it may come from work that has nothing to do with the unit.
+    """
+    if not isinstance(error, errors.AuroraError):
+        return Action.RAISE
+    if error.outcome_unknown:
+        access = Access.WRITE
+    return decide(_kind(error), _stage(error), unit, access)
+
+
+def may_rerun(action: Action) -> bool:
+    """Whether an action runs the unit again, wherever."""
+    return action in _RERUNS
+
+
+_RERUNS: Final = frozenset({Action.RETRY, Action.RECONNECT, Action.REPLAY})

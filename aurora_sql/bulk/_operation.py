@@ -19,13 +19,12 @@ from aurora_sql.errors import (
     DeadlineExceeded,
     ParameterError,
 )
-from aurora_sql.execution import Watch
-from aurora_sql.instrumentation import RetryScheduled
-from aurora_sql.retry import Verdict, verdict
+from aurora_sql.execution import Attempts, Watch, part_with
+from aurora_sql.taxonomy import Unit
 from aurora_sql.types import Access, BulkResult
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 
     from aurora_sql.bulk._host import BulkHost
     from aurora_sql.bulk._shape import Shape
@@ -280,6 +279,8 @@ class Operation(ABC):
                 raise source.error from source.error.__cause__
             if not isinstance(error, AuroraError):
                 raise
+            if alone:
+                part_with(pooled, error, Access.WRITE)
             failure = self._explained(error, before, alone=alone)
             if failure is error:
                 raise
@@ -312,32 +313,25 @@ class Operation(ABC):
 
     async def _attempts(self, work: Callable[[], Any], *, alone: bool) -> Any:
         """Do ``work``; again where nothing of it was applied and its rows can be had again."""
-        host, source, context = self._host, self._source, self._host.context
+        host, source = self._host, self._source
         mark = source.taken
-        attempt = 1
-        waits: Iterator[float] | None = None
+        attempts = Attempts(host.context, self.what, enabled=not host.in_transaction)
         while True:
             try:
-                return await work()
+                done = await work()
             except AuroraError as error:
                 if not alone and isinstance(error, ConnectionLost):
                     # Lost before COMMIT, BEGIN included; at COMMIT it is CommitInDoubt.
                     error.retry_safe, error.outcome_unknown = True, False
-                if host.in_transaction or not context.retry_enabled or source.error is not None:
+                if not source.rewind(mark):
                     raise
-                if verdict(error, access=Access.WRITE, in_transaction=not alone) is Verdict.RAISE:
-                    raise
-                if waits is None:
-                    waits = context.retry_policy.waits(error)
-                wait = next(waits, None)
-                late = wait is None or context.loop.time() + wait >= host.limit()
-                if wait is None or late or not source.rewind(mark):
-                    error.add_note(f"{self.what}: gave up after {attempt} attempt(s)")
-                    raise
-                context.emit(RetryScheduled(self.what, attempt, wait, type(error).__name__))
-            attempt += 1
-            if wait > 0:
-                await asyncio.sleep(wait)
+                unit = Unit.STATEMENT if alone else Unit.COMMIT
+                await attempts.again(error, unit, Access.WRITE, host.limit())
+            else:
+                # A transaction counts as a success when it commits.
+                if alone and not host.in_transaction and host.context.retry_budget.spent:
+                    host.context.retry_budget.give(attempts.paid)
+                return done
 
     async def execute(self, driver: DriverConnection, sql: str) -> str:
         """Run commands in one round trip, and count it; the last one's tag."""

@@ -1,6 +1,6 @@
 """How one statement runs: deadline, lease, prepared statement, errors, retries."""
 
-from aurora_sql.execution._attempts import deadline_exceeded
+from aurora_sql.execution._attempts import Attempts, deadline_exceeded, part_with
 from aurora_sql.execution._connection_runner import (
     ROLLBACK_LIMIT,
     ConnectionRunner,
@@ -22,6 +22,7 @@ from aurora_sql.execution._watch import Watch, call_limit
 
 __all__ = [
     "ROLLBACK_LIMIT",
+    "Attempts",
     "BoundBatch",
     "BoundScript",
     "BoundStatement",
@@ -36,5 +37,6 @@ __all__ = [
     "Watch",
     "call_limit",
     "deadline_exceeded",
+    "part_with",
     "roll_back",
 ]

@@ -13,9 +13,11 @@ from aurora_sql.errors import (
     DeadlineExceeded,
     ParameterError,
     QueryCancelled,
+    ReadOnlyInstance,
+    StatementStale,
 )
 from aurora_sql.instrumentation import RetryScheduled
-from aurora_sql.retry import Verdict, verdict
+from aurora_sql.taxonomy import decide_error, may_rerun
 from aurora_sql.types import Access
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from aurora_sql.execution._context import Context
     from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
+    from aurora_sql.taxonomy import Unit
 
 
 def explain(
@@ -120,45 +123,82 @@ def explained(
 
 
 class Attempts:
-    """Counts the attempts of one call, from the first failure on."""
+    """The attempts of one unit of work, from the first failure on.
 
-    __slots__ = ("_context", "_statement", "_waits", "count")
+    Args:
+        context: What all calls share.
+        what: Names the work in events and notes.
+        enabled: The work itself does not forbid it.
 
-    def __init__(self, context: Context, statement: Statement) -> None:
+    Attributes:
+        count: Attempts that were begun.
+        paid: Tokens that the last retry took from the budget; a success gives them back.
+    """
+
+    __slots__ = ("_context", "_enabled", "_waits", "_what", "count", "paid")
+
+    def __init__(self, context: Context, what: str, *, enabled: bool = True) -> None:
         self._context = context
-        self._statement = statement
+        self._what = what
+        self._enabled = enabled and context.retry_enabled
         self._waits: Iterator[float] | None = None
         self.count = 1
+        self.paid = 1
 
-    async def again(self, error: BaseException, access: Access, limit: float) -> None:
-        """Wait until the statement may run again, or raise ``error``.
+    async def again(self, error: BaseException, unit: Unit, access: Access, limit: float) -> None:
+        """Wait until the work may run again, or raise ``error``.
 
         Args:
             error: What the attempt failed with.
-            access: Whether the statement may change anything.
-            limit: The call's deadline, as loop time. A wait never goes past it.
+            unit: What was being run.
+            access: Whether it may change anything.
+            limit: The work's deadline, as loop time. A wait never goes past it.
         """
-        statement, context = self._statement, self._context
-        decision = verdict(error, access=access, in_transaction=False)
-        if decision is not Verdict.RETRY or not isinstance(error, AuroraError):
-            raise error
-        if statement.retry == "never" or not context.retry_enabled:
+        context = self._context
+        if (
+            not self._enabled
+            or not isinstance(error, AuroraError)
+            or not may_rerun(decide_error(error, unit, access))
+        ):
             raise error
         if self._waits is None:
             self._waits = context.retry_policy.waits(error)
         wait = next(self._waits, None)
         if wait is None or context.loop.time() + wait >= limit:
-            error.add_note(f"gave up after {self.count} attempt(s)")
+            error.add_note(f"{self._what}: gave up after {self.count} attempt(s)")
             raise error
-        context.emit(RetryScheduled(statement.name, self.count, wait, type(error).__name__))
+        paid = context.retry_budget.take(error)
+        if paid is None:
+            error.add_note(
+                f"{self._what}: gave up after {self.count} attempt(s): the retry budget that all"
+                " calls share is used up (retry_budget)"
+            )
+            raise error
+        self.paid = paid
+        context.emit(RetryScheduled(self._what, self.count, wait, type(error).__name__))
         self.count += 1
         if wait > 0:
             await asyncio.sleep(wait)
 
 
+def attempts_of(context: Context, statement: Statement) -> Attempts:
+    """Count the attempts of a statement, which may forbid a second one."""
+    return Attempts(context, statement.name, enabled=statement.retry != "never")
+
+
+def part_with(pooled: Pooled, error: BaseException | None, access: Access) -> None:
+    """Keep a connection from being lent again that took a write for one to a reader.
+
+    The server behind it was demoted, or the session became read-only when the server did; a new
+    connection finds out who is the writer now.
+    """
+    if isinstance(error, ReadOnlyInstance) and access is Access.WRITE:
+        pooled.retire()
+
+
 def soften(error: BaseException, access: Access, *, in_transaction: bool) -> None:
     """Correct what a driver cannot know: a read, or a part of a transaction, was not applied."""
-    if isinstance(error, (ConnectionLost, QueryCancelled)) and (
+    if isinstance(error, (ConnectionLost, QueryCancelled, StatementStale)) and (
         in_transaction or access is Access.READ
     ):
         error.retry_safe = True

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aurora_sql.deadlines import Sweeper
     from aurora_sql.execution._prepare import Preparer
     from aurora_sql.instrumentation import Event, Observer
-    from aurora_sql.retry import RetryPolicy
+    from aurora_sql.retry import RetryBudget, RetryPolicy
 
 _logger = logging.getLogger("aurora_sql.execution")
 
@@ -27,7 +27,8 @@ class Context:
         sweeper: Enforces deadlines.
         preparer: Prepares statements on connections.
         command_timeout: Limit of one call in seconds, where nothing else is said.
-        retry_policy: How often and how patiently to try again.
+        retry_policy: How often and how patiently one call tries again.
+        retry_budget: How much all calls together may try again.
         retry_enabled: ``enable_retry_on_failure``.
         detailed_errors: ``enable_detailed_errors``.
         sensitive_data: ``enable_sensitive_data_logging``.
@@ -42,6 +43,7 @@ class Context:
         "loop",
         "observers",
         "preparer",
+        "retry_budget",
         "retry_enabled",
         "retry_policy",
         "sensitive_data",
@@ -56,6 +58,7 @@ class Context:
         preparer: Preparer,
         command_timeout: float,
         retry_policy: RetryPolicy,
+        retry_budget: RetryBudget,
         retry_enabled: bool,
         detailed_errors: bool,
         sensitive_data: bool,
@@ -66,6 +69,7 @@ class Context:
         self.preparer = preparer
         self.command_timeout = command_timeout
         self.retry_policy = retry_policy
+        self.retry_budget = retry_budget
         self.retry_enabled = retry_enabled
         self.detailed_errors = detailed_errors
         self.sensitive_data = sensitive_data

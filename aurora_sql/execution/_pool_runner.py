@@ -21,10 +21,12 @@ from aurora_sql.errors import (
 )
 from aurora_sql.execution._attempts import (
     Attempts,
+    attempts_of,
     deadline_exceeded,
     explain,
     explained,
     name_parameter,
+    part_with,
     settle_wait,
     soften,
 )
@@ -33,6 +35,7 @@ from aurora_sql.execution._prepare import forget_stale
 from aurora_sql.execution._stream import RowStream
 from aurora_sql.execution._watch import Watch, call_limit
 from aurora_sql.instrumentation import StatementFinished
+from aurora_sql.taxonomy import Unit
 from aurora_sql.types import Access
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ class PoolRunner:
     """
 
     __slots__ = (
+        "_budget",
         "_choose",
         "_context",
         "_current_task",
@@ -101,6 +105,7 @@ class PoolRunner:
         self._timeout = context.command_timeout
         self._due = context.sweeper.due
         self._current_task = context.current_task
+        self._budget = context.retry_budget
         # Chosen once: a call pays for observers only where there are any.
         self.run = self._run_observed if context.observers else self._run
 
@@ -144,6 +149,8 @@ class PoolRunner:
                 if not entry.clean:
                     pooled.dirty = True
                 pool.release(pooled)
+                if self._budget.spent:
+                    self._budget.give(1 if attempts is None else attempts.paid)
                 if trace is not None:
                     trace.note(pool)
                 finish = entry.finish
@@ -151,10 +158,9 @@ class PoolRunner:
             if trace is not None:
                 trace.note(pool)
             if attempts is None:
-                attempts = Attempts(self._context, statement)
-            await attempts.again(
-                failure, statement.access if entry is None else entry.access, limit
-            )
+                attempts = attempts_of(self._context, statement)
+            access = statement.access if entry is None else entry.access
+            await attempts.again(failure, Unit.STATEMENT, access, limit)
             now = self._time()
 
     async def _run_observed(self, statement: Statement, params: dict[str, Any]) -> Any:
@@ -190,8 +196,8 @@ class PoolRunner:
                     if isinstance(error, PoolTimeout):
                         raise
                     if attempts is None:
-                        attempts = Attempts(self._context, statement)
-                    await attempts.again(error, Access.READ, limit)
+                        attempts = attempts_of(self._context, statement)
+                    await attempts.again(error, Unit.STATEMENT, Access.READ, limit)
                     pool = self._choose(statement)
 
     async def acquire(self, pool: Pool, limit: float, what: str) -> Pooled:
@@ -231,6 +237,7 @@ class PoolRunner:
         if doubtful and self._context.retry_enabled and statement.retry != "never":
             error = _maybe_stale(error)
         name_parameter(error, statement, variant)
+        part_with(pooled, error, access)
         soften(error, access, in_transaction=False)
         explain(self._context, error, statement, variant, args)
         return error
@@ -268,9 +275,13 @@ class PoolRunner:
         pool, pooled = await self._acquire(self._choose(statement), statement, limit)
         try:
             yield pooled, limit
-        except BaseException:
+        except BaseException as error:
             pooled.dirty = True
+            part_with(pooled, error, statement.access)
             raise
+        else:
+            if self._budget.spent:
+                self._budget.give()
         finally:
             pool.release(pooled)
 
@@ -298,9 +309,9 @@ class PoolRunner:
                 if started:
                     raise
                 if attempts is None:
-                    attempts = Attempts(self._context, statement)
+                    attempts = attempts_of(self._context, statement)
                 limit = call_limit(self._context, statement.timeout)
-                await attempts.again(error, statement.access, limit)
+                await attempts.again(error, Unit.STATEMENT, statement.access, limit)
             else:
                 return
 

@@ -12,8 +12,9 @@ from psycopg import errors as pg_errors
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 
-from aurora_sql import errors
+from aurora_sql import errors, taxonomy
 from aurora_sql.settings import SslMode
+from aurora_sql.types import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,24 +25,6 @@ MIGRATION_TABLE: Final = "_yoyo_migration"
 _LOCK_TABLE: Final = "yoyo_lock"
 _ADVISORY_KEY: Final = 0x6175726F7261  # "aurora"
 _POLL: Final = 0.1
-
-_BY_CODE: Final[dict[str, type[errors.DatabaseError]]] = {
-    "25006": errors.ReadOnlyInstance,
-    "55P03": errors.LockTimeout,
-    "57014": errors.QueryCancelled,
-    "40P01": errors.Deadlock,
-    "23505": errors.UniqueViolation,
-    "23503": errors.ForeignKeyViolation,
-    "23514": errors.CheckViolation,
-    "23502": errors.NotNullViolation,
-}
-_BY_CLASS: Final[dict[str, type[errors.DatabaseError]]] = {
-    "22": errors.DataError,
-    "23": errors.IntegrityError,
-    "42": errors.ProgrammingError,
-    "0A": errors.ProgrammingError,
-    "3F": errors.ProgrammingError,
-}
 
 
 class Backend(PostgresqlPsycopgBackend):  # type: ignore[misc] # yoyo has no types
@@ -148,14 +131,18 @@ def _connect_error(exc: psycopg.Error, where: str) -> errors.ConnectionFailed:
 def translate(exc: psycopg.Error, what: str, *, detailed: bool) -> errors.AuroraError:
     """The error of our tree for one of psycopg, its message after ``what``."""
     code = exc.sqlstate or ""
-    if not code:
-        return errors.ConnectionLost(f"{what}: {exc}", outcome_unknown=True)
     diag = exc.diag
+    make = taxonomy.LOST.error
+    if code:
+        make = taxonomy.classify(Engine.POSTGRESQL, code, diag.severity_nonlocalized).error
+    if make is errors.ConnectionLost:
+        return make(f"{what}: {diag.message_primary or exc}", outcome_unknown=True)
+    if not issubclass(make, errors.DatabaseError):
+        return make(f"{what}: {diag.message_primary or exc}")
     text = f"{what}: {diag.message_primary or exc}"
     if detailed:
         text += "".join(f"\n{part}" for part in (diag.message_detail, diag.message_hint) if part)
-    kind = _BY_CODE.get(code) or _BY_CLASS.get(code[:2]) or errors.DatabaseError
-    return kind(
+    return make(
         text,
         code=code,
         detail=diag.message_detail,

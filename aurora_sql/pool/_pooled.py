@@ -124,6 +124,10 @@ class Pooled:
             self.deadline = math.inf
         return self.deadline
 
+    def retire(self) -> None:
+        """See to it that nobody leases it again: to the pool it has lived long enough."""
+        self.expires_at = self.fresh_until = -math.inf
+
     def disarm(self) -> None:
         """Forget the deadline of the last wait."""
         self.task = None

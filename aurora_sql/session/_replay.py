@@ -12,9 +12,9 @@ from aurora_sql.errors import (
     ProgrammingError,
     UsageError,
 )
+from aurora_sql.execution import Attempts
 from aurora_sql.instrumentation import CommitResolved, RetryScheduled
-from aurora_sql.retry import Verdict, verdict
-from aurora_sql.types import Access
+from aurora_sql.taxonomy import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from aurora_sql.session._shared import Shared
     from aurora_sql.session._transaction import Transaction, TransactionContext
+    from aurora_sql.types import Access
 
 T = TypeVar("T")
 
@@ -44,6 +45,7 @@ class Replay(Generic[T]):
         transaction: Opens each attempt.
         work: The function.
         name: Of the function, for messages.
+        access: Whether the transaction may write.
         until: Loop time by which all attempts are over; infinite for never.
         marked: Begin each attempt with a marker.
     """
@@ -55,6 +57,7 @@ class Replay(Generic[T]):
         work: Callable[[Transaction], Awaitable[T]],
         *,
         name: str,
+        access: Access,
         until: float,
         marked: bool,
     ) -> None:
@@ -63,13 +66,14 @@ class Replay(Generic[T]):
         self._transaction = transaction
         self._work = work
         self._name = name
+        self._access = access
         self._until = until
+        self._attempts = Attempts(shared.context, name)
         self._marker: UUID | None = shared.markers.new() if marked else None
         self._doubt: CommitInDoubt | None = None
         self._doubt_until = until
         self._result: T
         self._waits: Iterator[float] | None = None
-        self._number = 1
 
     async def run(self) -> T:
         """Return what the function returned in the attempt that was applied.
@@ -79,18 +83,15 @@ class Replay(Generic[T]):
             AuroraError: What the last attempt failed with; it was not applied.
         """
         while True:
-            self._transaction.limit_to(self._until)
+            self._transaction.replayed_by(self._attempts, self._until)
             try:
                 result = await self._attempt()
             except AuroraError as error:
-                wait = self._wait_after(error)
+                await self._again(error)
             else:
                 if self._marker is not None:
                     await self._shared.markers.purge()
                 return result
-            self._number += 1
-            if wait > 0:
-                await asyncio.sleep(wait)
 
     async def _attempt(self) -> T:
         try:
@@ -112,48 +113,38 @@ class Replay(Generic[T]):
             self._waits = None
             self._context.emit(CommitResolved(self._name, applied=False))
 
-    def _wait_after(self, error: AuroraError) -> float:
-        """Return the seconds to wait before the next attempt, or raise."""
+    async def _again(self, error: AuroraError) -> None:
+        """Wait until the next attempt, or raise."""
         if isinstance(error, CommitInDoubt) and self._marker is not None:
-            return self._wait_in_doubt(error, error)
-        if self._doubt is not None:
-            return self._wait_in_doubt(self._doubt, error)
-        decision = verdict(error, access=Access.WRITE, in_transaction=True)
-        if decision is not Verdict.REPLAY or not self._context.retry_enabled:
-            raise error
-        if self._waits is None:
-            self._waits = self._context.retry_policy.waits(error)
-        wait = next(self._waits, None)
-        if wait is None or self._context.loop.time() + wait >= self._until:
-            error.add_note(f"{self._name}: gave up after {self._number} attempt(s)")
-            raise error
-        if self._marker is not None:
-            # The lost backend may hold the old marker until it notices: do not wait for it.
-            self._marker = self._shared.markers.new()
-        self._tell(error, wait)
-        return wait
+            await self._ask(error, error)
+        elif self._doubt is not None:
+            await self._ask(self._doubt, error)
+        else:
+            # Whether it was COMMIT that failed cannot be told from here.
+            await self._attempts.again(error, Unit.COMMIT, self._access, self._until)
+            if self._marker is not None:
+                # The lost backend may hold the old marker until it notices: not to wait for it.
+                self._marker = self._shared.markers.new()
 
-    def _wait_in_doubt(self, doubt: CommitInDoubt, error: AuroraError) -> float:
-        """As :meth:`_wait_after`, while it is open whether an earlier attempt was applied.
+    async def _ask(self, doubt: CommitInDoubt, error: AuroraError) -> None:
+        """As :meth:`_again`, while it is open whether an earlier attempt was applied.
 
-        As many attempts as there is time for: they ask, and change nothing unless the answer is
-        that nothing was applied.
+        As many attempts as there is time for, past the retry budget too: they ask, and change
+        nothing unless the answer is that nothing was applied.
         """
         now = self._context.loop.time()
         if doubt is error:
             self._doubt = doubt
             self._doubt_until = min(self._until, now + self._context.command_timeout)
             self._waits = self._context.retry_policy.asking()
+        number = self._attempts.count
         wait = next(self._waits or iter(()), None)
         if isinstance(error, _NO_ANSWER) or wait is None or now + wait >= self._doubt_until:
-            doubt.add_note(
-                f"{self._name}: attempt {self._number} could not find out what became of it"
-            )
+            doubt.add_note(f"{self._name}: attempt {number} could not find out what became of it")
             if doubt is error:
                 raise doubt
             raise doubt from error
-        self._tell(error, wait)
-        return wait
-
-    def _tell(self, error: AuroraError, wait: float) -> None:
-        self._context.emit(RetryScheduled(self._name, self._number, wait, type(error).__name__))
+        self._context.emit(RetryScheduled(self._name, number, wait, type(error).__name__))
+        self._attempts.count += 1
+        if wait > 0:
+            await asyncio.sleep(wait)

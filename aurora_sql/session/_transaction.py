@@ -21,19 +21,20 @@ from aurora_sql.execution import (
     Watch,
     call_limit,
     deadline_exceeded,
+    part_with,
     roll_back,
 )
 from aurora_sql.instrumentation import CommitAbandoned
 from aurora_sql.session._executor import Executor
 from aurora_sql.session._host import TransactionHost
 from aurora_sql.session._replay import Replay
-from aurora_sql.types import Isolation
+from aurora_sql.types import Access, Isolation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-    from aurora_sql.execution import Context
+    from aurora_sql.execution import Attempts, Context
     from aurora_sql.pool import Pooled
     from aurora_sql.session._shared import Shared
 
@@ -144,6 +145,8 @@ class TransactionContext:
                 read_only,
                 timeout if server_timeout is None else server_timeout,
             )
+        self._access = Access.READ if read_only else Access.WRITE
+        self._attempts: Attempts | None = None
         self._entered = False
         self._open: Transaction | None = None
         self._until = math.inf
@@ -199,6 +202,7 @@ class TransactionContext:
             else:
                 # The error that ends the block is the one to tell; a failing ROLLBACK is not:
                 # the pool closes a connection whose transaction is still open.
+                part_with(pooled, error, self._access)
                 with suppress(AuroraError):
                     await roll_back(self._shared.context, pooled)
         finally:
@@ -215,6 +219,9 @@ class TransactionContext:
         try:
             with Watch(context, pooled, limit, what="COMMIT", write_sent=True):
                 await pooled.driver.commit()
+            if context.retry_budget.spent:
+                attempts, self._attempts = self._attempts, None
+                context.retry_budget.give(1 if attempts is None else attempts.paid)
         except DeadlineExceeded as error:
             if error.retry_safe:  # the deadline had passed before COMMIT was sent
                 with suppress(AuroraError):
@@ -269,10 +276,14 @@ class TransactionContext:
         until = math.inf if self._timeout is None else context.loop.time() + self._timeout
         until = min(until, call_limit(context, math.inf))
         marked = context.retry_enabled and not self._how.read_only and await shared.markers.there()
-        return await Replay(shared, self, work, name=name, until=until, marked=marked).run()
+        replay = Replay(
+            shared, self, work, name=name, access=self._access, until=until, marked=marked
+        )
+        return await replay.run()
 
-    def limit_to(self, until: float) -> None:
-        """Let the next opening end by a loop time: replays share one time limit."""
+    def replayed_by(self, attempts: Attempts, until: float) -> None:
+        """Note, before it is opened again, who counts the attempts and by when all must end."""
+        self._attempts = attempts
         self._until = until
 
 

@@ -170,6 +170,9 @@ class AuroraSettings(BaseSettings):
         enable_retry_on_failure: Run again what certainly changed nothing. Default true.
         max_retry_count: Most further attempts. Default 3.
         max_retry_delay: Longest pause between two attempts in seconds. Default 30.
+        retry_budget: Tokens for the further attempts of all calls together: one takes 5, after a
+            timeout 10; a call that succeeds gives back 1, or what its last retry took. 0 for no
+            bound. Default 500.
         enable_read_replicas: Use the readers; false sends all reads to the writer. Default true.
         reader_selection: ``least_loaded`` (default), ``round_robin`` or ``random``.
         max_replica_lag: Not built yet.
@@ -231,6 +234,7 @@ class AuroraSettings(BaseSettings):
     enable_retry_on_failure: bool = True
     max_retry_count: _Count = 3
     max_retry_delay: _Seconds = 30.0
+    retry_budget: _Count = 500
 
     enable_read_replicas: bool = True
     reader_selection: Annotated[

@@ -1,85 +1,11 @@
-"""The verdict over every class of error, and the waits."""
+"""The waits before further attempts, and the budget for them."""
 
-import inspect
 import itertools
 
 import pytest
 
 from aurora_sql import errors
-from aurora_sql.errors import AuroraError
-from aurora_sql.retry import RetryPolicy, Verdict, verdict
-from aurora_sql.types import Access
-
-READ, WRITE = Access.READ, Access.WRITE
-RETRY, REPLAY, RAISE = Verdict.RETRY, Verdict.REPLAY, Verdict.RAISE
-
-# (a lone read, a lone write, in a transaction); what is not named here is raised everywhere.
-AGAIN = {
-    "ConflictError": (RETRY, RETRY, REPLAY),
-    "SerializationConflict": (RETRY, RETRY, REPLAY),
-    "Deadlock": (RETRY, RETRY, REPLAY),
-    "LockTimeout": (RAISE, RAISE, REPLAY),
-    "StatementStale": (RETRY, RETRY, REPLAY),
-    "ConnectionFailed": (RETRY, RETRY, REPLAY),
-    "TooManyConnections": (RETRY, RETRY, REPLAY),
-    "ConnectionLost": (RETRY, RAISE, RAISE),
-}
-
-CLASSES = sorted(
-    (one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, AuroraError)),
-    key=lambda one: one.__name__,
-)
-
-
-def make(kind):
-    if kind is errors.BulkValueError:
-        return kind("x", row=0)
-    return kind("x")
-
-
-@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-def test_every_class_has_its_verdict(kind):
-    expected = AGAIN.get(kind.__name__, (RAISE, RAISE, RAISE))
-    found = (
-        verdict(make(kind), access=READ, in_transaction=False),
-        verdict(make(kind), access=WRITE, in_transaction=False),
-        verdict(make(kind), access=WRITE, in_transaction=True),
-    )
-    assert found == expected
-
-
-@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("access", [READ, WRITE])
-@pytest.mark.parametrize("in_transaction", [False, True])
-def test_a_write_that_may_have_been_applied_never_runs_again(kind, access, in_transaction):
-    error = make(kind)
-    error.retry_safe, error.outcome_unknown = False, True
-    if access is WRITE and kind in {errors.ConnectionLost, errors.CommitInDoubt}:
-        assert verdict(error, access=access, in_transaction=in_transaction) is RAISE
-    if kind is errors.CommitInDoubt or kind is errors.DeadlineExceeded:
-        assert verdict(error, access=access, in_transaction=in_transaction) is RAISE
-
-
-def test_a_write_whose_result_turned_out_not_to_fit_has_been_applied():
-    error = errors.StatementStale("it has run", retry_safe=False)
-    assert verdict(error, access=WRITE, in_transaction=False) is RAISE
-    assert verdict(error, access=READ, in_transaction=False) is RETRY
-    assert verdict(error, access=WRITE, in_transaction=True) is REPLAY
-
-
-@pytest.mark.parametrize("in_transaction", [False, True])
-def test_a_loss_before_anything_was_sent_is_harmless(in_transaction):
-    error = errors.ConnectionLost("x", retry_safe=True)
-    found = verdict(error, access=WRITE, in_transaction=in_transaction)
-    assert found is (REPLAY if in_transaction else RETRY)
-
-
-@pytest.mark.parametrize(
-    "error", [ValueError(), KeyError(), TimeoutError(), ConnectionResetError(), KeyboardInterrupt()]
-)
-@pytest.mark.parametrize("in_transaction", [False, True])
-def test_what_is_not_ours_is_raised(error, in_transaction):
-    assert verdict(error, access=READ, in_transaction=in_transaction) is RAISE
+from aurora_sql.retry import RetryBudget, RetryPolicy
 
 
 @pytest.mark.parametrize(
@@ -111,3 +37,65 @@ def test_the_longest_wait_is_the_caller_s_choice():
 def test_there_are_as_many_waits_as_retries(retries):
     waits = RetryPolicy(max_retries=retries).waits(errors.Deadlock("x"))
     assert len(list(itertools.islice(waits, 100))) == retries
+
+
+# -- the budget ----------------------------------------------------------------------------------
+
+CONFLICT = errors.SerializationConflict("x")
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+def test_a_full_budget_pays_for_a_hundred_retries():
+    budget = RetryBudget()
+    paid = [budget.take(CONFLICT) for _ in range(101)]
+    assert paid == [5] * 100 + [None]
+    assert (budget.size, budget.spent) == (500, 500)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.LockTimeout("x"),
+        caused(errors.ConnectionFailed("x"), TimeoutError()),
+        caused(errors.ConnectionLost("x"), caused(errors.ConnectionLost("x"), TimeoutError())),
+    ],
+)
+def test_a_retry_after_a_timeout_costs_twice_as_much(error):
+    budget = RetryBudget(25)
+    assert [budget.take(error) for _ in range(3)] == [10, 10, None]
+    assert budget.take(caused(errors.ConnectionLost("x"), ConnectionResetError())) == 5
+
+
+def test_successes_fill_it_again_and_never_above_its_size():
+    budget = RetryBudget(5)
+    paid = budget.take(CONFLICT)
+    assert budget.take(CONFLICT) is None
+    for _ in range(4):
+        budget.give()
+    assert budget.take(CONFLICT) is None
+    budget.give()
+    assert budget.take(CONFLICT) == paid
+    budget.give(paid)
+    budget.give(100)
+    assert budget.spent == 0
+    assert budget.take(CONFLICT) == 5
+    assert budget.take(CONFLICT) is None
+
+
+def test_a_size_of_zero_is_no_bound():
+    budget = RetryBudget(0)
+    assert {budget.take(CONFLICT) for _ in range(1000)} == {0}
+    assert budget.spent == 0
+    budget.give()
+    assert budget.spent == 0
+
+
+def test_it_says_what_is_left():
+    budget = RetryBudget(20)
+    budget.take(CONFLICT)
+    assert repr(budget) == "<RetryBudget: 15 of 20>"
+    assert repr(RetryBudget(0)) == "<RetryBudget: no bound>"

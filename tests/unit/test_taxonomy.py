@@ -1,14 +1,29 @@
-"""Every code at every stage: what it is and what may be done about it."""
+"""Every code at every stage, and every class of error: what may be done about it."""
 
+import inspect
 import itertools
 
+import asyncpg
 import pytest
 
 from aurora_sql import errors, taxonomy
-from aurora_sql.taxonomy import Action, Category, Kind, Stage, Unit, classify, decide
+from aurora_sql.drivers import _asyncpg_errors
+from aurora_sql.execution._attempts import soften
+from aurora_sql.taxonomy import (
+    Action,
+    Category,
+    Kind,
+    Stage,
+    Unit,
+    classify,
+    decide,
+    decide_error,
+    may_rerun,
+)
 from aurora_sql.types import Access, Engine
 
 POSTGRESQL, MYSQL = Engine.POSTGRESQL, Engine.MYSQL
+READ, WRITE = Access.READ, Access.WRITE
 RAISE, RETRY, RECONNECT = Action.RAISE, Action.RETRY, Action.RECONNECT
 REPLAY, VERIFY = Action.REPLAY, Action.VERIFY
 
@@ -21,7 +36,7 @@ NOT_SENT = ((RECONNECT, RECONNECT), (REPLAY, REPLAY), (REPLAY, REPLAY))
 OPEN_END = ((RECONNECT, VERIFY), (REPLAY, REPLAY), (REPLAY, VERIFY))
 NEVER = ((RAISE, RAISE), (RAISE, RAISE), (RAISE, RAISE))
 AGAIN = ((RETRY, RETRY), (REPLAY, REPLAY), (REPLAY, REPLAY))
-ELSEWHERE = ((RECONNECT, RECONNECT), (REPLAY, REPLAY), (REPLAY, REPLAY))
+ELSEWHERE = ((RAISE, RECONNECT), (RAISE, REPLAY), (RAISE, REPLAY))
 IF_SHARED = ((RAISE, RAISE), (REPLAY, REPLAY), (REPLAY, REPLAY))
 
 # not sent, answered, unanswered
@@ -40,16 +55,16 @@ ROWS = {
 
 CODES = {
     POSTGRESQL: {
-        Category.LOST: "57P01 57P02 57P03 57P05 25P04 08000 08001 08003 08006 08P01",
+        Category.LOST: "57P01 57P02 57P03 57P05 25P03 25P04 08000 08001 08003 08006 08P01",
         Category.UNKNOWN: "40003 08007",
         Category.LOGIN: "28000 28P01 08004",
         Category.TOO_MANY: "53300",
         Category.READ_ONLY: "25006",
-        Category.CONFLICT: "40001 40P01 40002 40000",
+        Category.CONFLICT: "40001 40P01 40000",
         Category.LOCK: "55P03",
         Category.STALE: "26000 42P05",
-        Category.CANCELLED: "57014 25P03",
-        Category.PERMANENT: "25P02 23505 23503 23001 23514 23502 23P01 23000 22001 22P02 42601"
+        Category.CANCELLED: "57014",
+        Category.PERMANENT: "25P02 40002 23505 23503 23001 23514 23502 23P01 23000 22001 22P02 42601"
         " 42501 42P01 0A000 3D000 3F000 24000 34000 53100 58030 58P01 F0000 XX000 XX001 P0001"
         " 99999 02000",
     },
@@ -152,6 +167,140 @@ def test_mysql_undoes_the_statement_alone_except_in_a_deadlock():
 )
 def test_refusals_of_a_new_session(engine, code, error):
     assert taxonomy.connect_error(engine, code) is error
+
+
+# -- what an error carries -----------------------------------------------------------------------
+
+
+def test_what_runs_again():
+    assert {action for action in Action if may_rerun(action)} == {RETRY, RECONNECT, REPLAY}
+
+
+def from_postgresql(code, severity):
+    """The error that the driver makes of an answer."""
+    fields = {"S": severity, "V": severity, "C": code, "M": "said the server"}
+    return _asyncpg_errors.translate(asyncpg.PostgresError.new(fields), where="db:5432", sent=True)
+
+
+def corrected(error, unit, access):
+    """The error as the layers above the driver hand it on."""
+    if unit is Unit.COMMIT and error.outcome_unknown:
+        return errors.CommitInDoubt("what the driver makes of it")
+    soften(error, access, in_transaction=unit is Unit.IN_TRANSACTION)
+    return error
+
+
+def check(kind, error, unit, access):
+    """The error must be treated as the code; retried here or elsewhere is the same to a caller."""
+    in_doubt = unit is Unit.COMMIT and error.outcome_unknown
+    if in_doubt and access is READ:
+        # Whoever only read could have had it again; a doubt is told all the same.
+        assert decide_error(corrected(error, unit, access), unit, access) is VERIFY
+        return
+    by_code = decide(kind, Stage.ANSWERED, unit, access)
+    by_error = decide_error(corrected(error, unit, access), unit, access)
+    assert may_rerun(by_error) == may_rerun(by_code)
+    assert (by_error is REPLAY) == (by_code is REPLAY)
+    assert (by_error is VERIFY) == (by_code is VERIFY)
+
+
+UNITS = list(itertools.product(Unit, Access))
+
+
+@pytest.mark.parametrize("severity", ["ERROR", "FATAL"])
+@pytest.mark.parametrize(
+    "code", sorted({code for row in CODES[POSTGRESQL].values() for code in row.split()})
+)
+@pytest.mark.parametrize(("unit", "access"), UNITS)
+def test_an_error_is_treated_as_the_code_it_was_made_of(code, severity, unit, access):
+    kind = classify(POSTGRESQL, code, severity)
+    check(kind, from_postgresql(code, severity), unit, access)
+
+
+@pytest.mark.parametrize("code", sorted(taxonomy.known_codes(MYSQL)))
+@pytest.mark.parametrize(("unit", "access"), UNITS)
+def test_an_error_of_mysql_is_treated_as_its_code(code, unit, access):
+    kind = classify(MYSQL, code)
+    open_end = kind.error is errors.ConnectionLost
+    check(kind, kind.error("x", outcome_unknown=open_end or None), unit, access)
+
+
+# A lone read, a lone write, the whole of a transaction; what is not named here is raised.
+ACTIONS = {
+    "ConflictError": (RETRY, RETRY, REPLAY),
+    "SerializationConflict": (RETRY, RETRY, REPLAY),
+    "Deadlock": (RETRY, RETRY, REPLAY),
+    "LockTimeout": (RAISE, RAISE, REPLAY),
+    "StatementStale": (RETRY, RETRY, REPLAY),
+    "ReadOnlyInstance": (RAISE, RECONNECT, REPLAY),
+    "ConnectionFailed": (RECONNECT, RECONNECT, REPLAY),
+    "TooManyConnections": (RECONNECT, RECONNECT, REPLAY),
+    "ConnectionLost": (RECONNECT, VERIFY, VERIFY),
+    "CommitInDoubt": (VERIFY, VERIFY, VERIFY),
+}
+CLASSES = sorted(
+    (
+        one
+        for one in vars(errors).values()
+        if inspect.isclass(one) and issubclass(one, errors.AuroraError)
+    ),
+    key=lambda one: one.__name__,
+)
+
+
+def make(kind):
+    return kind("x", row=0) if kind is errors.BulkValueError else kind("x")
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_class_of_error(kind):
+    expected = ACTIONS.get(kind.__name__, (RAISE, RAISE, RAISE))
+    found = (
+        decide_error(make(kind), Unit.STATEMENT, READ),
+        decide_error(make(kind), Unit.STATEMENT, WRITE),
+        decide_error(make(kind), Unit.COMMIT, WRITE),
+    )
+    assert found == expected
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("access", Access)
+@pytest.mark.parametrize("unit", [Unit.STATEMENT, Unit.COMMIT])
+def test_what_may_have_been_applied_never_runs_again(kind, access, unit):
+    error = make(kind)
+    error.retry_safe, error.outcome_unknown = False, True
+    assert not may_rerun(decide_error(error, unit, access))
+
+
+def test_a_write_whose_result_turned_out_not_to_fit_has_been_applied():
+    def stale():
+        return errors.StatementStale("it has run", retry_safe=False)
+
+    assert decide_error(stale(), Unit.STATEMENT, WRITE) is VERIFY
+    assert decide_error(stale(), Unit.COMMIT, WRITE) is VERIFY
+    for unit, access in ((Unit.STATEMENT, READ), (Unit.IN_TRANSACTION, WRITE)):
+        error = corrected(stale(), unit, access)
+        assert error.retry_safe
+        assert may_rerun(decide_error(error, Unit.COMMIT, WRITE))
+
+
+@pytest.mark.parametrize(("unit", "action"), [(Unit.STATEMENT, RECONNECT), (Unit.COMMIT, REPLAY)])
+def test_a_loss_before_anything_was_sent_is_harmless(unit, action):
+    error = errors.ConnectionLost("x", retry_safe=True)
+    assert decide_error(error, unit, WRITE) is action
+
+
+@pytest.mark.parametrize("unit", Unit)
+def test_what_was_to_change_nothing_is_not_taken_elsewhere_to_write(unit):
+    assert decide_error(errors.ReadOnlyInstance("x"), unit, READ) is RAISE
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError(), KeyError(), TimeoutError(), ConnectionResetError(), KeyboardInterrupt()]
+)
+@pytest.mark.parametrize("unit", Unit)
+def test_what_is_not_ours_is_raised(error, unit):
+    assert decide_error(error, unit, READ) is RAISE
 
 
 def test_the_names_that_are_public():

@@ -12,9 +12,12 @@ from aurora_sql.errors import (
     AuthenticationFailed,
     ConfigurationError,
     ConnectionFailed,
+    ConnectionLost,
+    IntegrityError,
     LockTimeout,
     ProgrammingError,
     ReadOnlyInstance,
+    SerializationConflict,
     UniqueViolation,
 )
 
@@ -106,6 +109,22 @@ async def test_a_failing_one_without_a_transaction_says_what_stays(settings, fol
     with pytest.raises(ProgrammingError, match="the 1 statements before it were applied and stay"):
         await migrations.apply(settings, folder)
     assert sql("SELECT to_regclass('half') IS NULL") == [(False,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "unknown"),
+    [
+        ("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$;", SerializationConflict, False),
+        ("DO $$ BEGIN RAISE SQLSTATE '40002'; END $$;", IntegrityError, False),
+        ("SELECT pg_terminate_backend(pg_backend_pid());", ConnectionLost, True),
+    ],
+)
+async def test_errors_are_those_that_statements_have(settings, folder, text, kind, unknown):
+    (folder / "0004-bad.sql").write_text(text + "\n")
+    with pytest.raises(kind) as caught:
+        await migrations.apply(settings, folder)
+    assert type(caught.value) is kind
+    assert caught.value.outcome_unknown is unknown
 
 
 async def test_details_appear_only_where_they_are_asked_for(settings, folder):

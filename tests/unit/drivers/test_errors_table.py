@@ -55,7 +55,7 @@ def test_codes_that_leave_the_outcome_open(code):
     [
         ("40001", errors.SerializationConflict),
         ("40P01", errors.Deadlock),
-        ("40002", errors.ConflictError),
+        ("40002", errors.IntegrityError),
         ("55P03", errors.LockTimeout),
         ("25006", errors.ReadOnlyInstance),
         ("25P02", errors.TransactionAborted),

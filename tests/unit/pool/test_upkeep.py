@@ -224,6 +224,21 @@ async def test_eviction_closes_idle_ones_now_and_leased_ones_on_their_return(lab
         pool.release(fresh)
 
 
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_a_connection_that_was_retired_is_lent_to_nobody(lab, awaited):
+    async with lab.open(max_size=1) as pool:
+        (pooled,) = await lab.lease(pool, 1)
+        task = asyncio.create_task(pool.acquire()) if awaited else None
+        await lab.ticks()
+        pooled.retire()
+        pool.release(pooled)
+        other = await (task or pool.acquire())
+        assert other is not pooled
+        assert pooled.driver.is_closed
+        assert other.generation == pooled.generation
+        pool.release(other)
+
+
 async def test_a_connect_under_way_at_the_eviction_is_thrown_away(lab):
     lab.server.hold("connect")
     async with lab.open(max_size=1) as pool:

@@ -24,6 +24,8 @@ SECRET = "geheim-9f3"
         ({"port": 0}, "port must be at least 1, not 0"),
         ({"port": 70000}, "port must be at most 65535, not 70000"),
         ({"max_retry_count": -1}, "max_retry_count must be at least 0"),
+        ({"retry_budget": -1}, "retry_budget must be at least 0"),
+        ({"retry_budget": "lots"}, "retry_budget must be a whole number, not 'lots'"),
         ({"command_timeout": 0}, "command_timeout must be more than 0 seconds, not 0"),
         ({"connection_timeout": "soon"}, "connection_timeout must be seconds"),
         ({"use_ssl": "maybe"}, "use_ssl must be true or false, not 'maybe'"),

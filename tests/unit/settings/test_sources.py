@@ -70,6 +70,7 @@ def test_the_defaults(required):
     assert (settings.port, settings.max_pool_size, settings.min_pool_size) == (5432, 100, 10)
     assert (settings.connection_timeout, settings.command_timeout) == (30.0, 60.0)
     assert (settings.max_retry_count, settings.max_retry_delay) == (3, 30.0)
+    assert settings.retry_budget == 500
     assert settings.enable_retry_on_failure
     assert settings.enable_read_replicas
     assert settings.reader_addresses() == ()
