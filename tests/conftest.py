@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+
+import asyncpg
+import pytest
 
 
 def pytest_configure() -> None:
@@ -23,3 +27,42 @@ def pytest_addoption(parser) -> None:
         default="short",
         help="how long each drill is; the long form takes minutes",
     )
+
+
+@pytest.fixture
+async def past_the_library():
+    """Open bare connections to the first instance of a local cluster."""
+    connections = []
+
+    async def connect(cluster):
+        writer = cluster.instances[0]
+        connection = await asyncpg.connect(
+            host=writer.host,
+            port=writer.port,
+            user=cluster.username,
+            password=cluster.password,
+            database=cluster.database,
+        )
+        connections.append(connection)
+        return connection
+
+    yield connect
+    for connection in connections:
+        await connection.close()
+
+
+@pytest.fixture
+def at_rest():
+    """Wait until no connection is leased, on its way or waited for; fail if that never comes."""
+
+    async def wait(db, seconds=5.0):
+        limit = asyncio.get_running_loop().time() + seconds
+        while True:
+            stats = db.pool_stats().values()
+            busy = [one for one in stats if one.in_use or one.waiting or one.returning]
+            if not busy:
+                return
+            assert asyncio.get_running_loop().time() < limit, f"the pool is not at rest: {busy}"
+            await asyncio.sleep(0.01)
+
+    return wait

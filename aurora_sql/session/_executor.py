@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 ModelT = TypeVar("ModelT")
 
 
-class Executor:
+class Executor(ABC):
     """Runs statements: those of the SQL files through ``sql``, and ad hoc ones.
 
     Ad hoc SQL takes parameters as ``:name`` with a mapping; a pypika query is accepted for the
@@ -35,9 +36,9 @@ class Executor:
     _runner: Runner
     _adhoc: AdHocStatements
 
+    @abstractmethod
     def _bulk_host(self) -> BulkHost:
         """Return where bulk work finds its connection."""
-        raise NotImplementedError
 
     @overload
     async def fetch_all(

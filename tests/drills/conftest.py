@@ -10,7 +10,6 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from aurora_sql import Aurora
@@ -44,24 +43,16 @@ def cluster():
 
 
 @pytest.fixture
-async def outside(cluster):
+async def outside(cluster, past_the_library):
     """A bare connection past the proxy and the library."""
-    writer = cluster.instances[0]
-    connection = await asyncpg.connect(
-        host=writer.host,
-        port=writer.port,
-        user=cluster.username,
-        password=cluster.password,
-        database=cluster.database,
-    )
+    connection = await past_the_library(cluster)
     await connection.execute(
         "DROP TABLE IF EXISTS ledger, counters;"
         "CREATE TABLE ledger (id int NOT NULL, caller int NOT NULL);"
         "CREATE TABLE counters (id int PRIMARY KEY, value int NOT NULL);"
         "INSERT INTO counters SELECT n, 0 FROM generate_series(1, 8) AS n"
     )
-    yield connection
-    await connection.close()
+    return connection
 
 
 @pytest.fixture
@@ -104,18 +95,6 @@ def opened(cluster, proxy):
         return Aurora(settings, sql=SQL, observers=observers)
 
     return make
-
-
-@pytest.fixture
-def at_rest():
-    async def wait(db):
-        async with asyncio.timeout(10):
-            while any(  # noqa: ASYNC110 - polls gauges
-                one.in_use or one.waiting or one.returning for one in db.pool_stats().values()
-            ):
-                await asyncio.sleep(0.01)
-
-    return wait
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import asyncpg
 import pytest
 
@@ -27,20 +25,3 @@ async def outside(settings):
     )
     yield connection
     await connection.close()
-
-
-@pytest.fixture
-def at_rest():
-    """Wait until no connection is leased, on its way or waited for; fail if that never comes."""
-
-    async def wait(db, seconds=5.0):
-        limit = asyncio.get_running_loop().time() + seconds
-        while True:
-            stats = db.pool_stats().values()
-            busy = [one for one in stats if one.in_use or one.waiting or one.returning]
-            if not busy:
-                return
-            assert asyncio.get_running_loop().time() < limit, f"the pool is not at rest: {busy}"
-            await asyncio.sleep(0.01)
-
-    return wait

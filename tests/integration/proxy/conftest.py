@@ -2,7 +2,6 @@
 
 import asyncio
 
-import asyncpg
 import pytest
 
 from aurora_sql import Aurora
@@ -25,21 +24,13 @@ async def proxy(cluster):
 
 
 @pytest.fixture
-async def outside(cluster):
+async def outside(cluster, past_the_library):
     """A bare connection past the proxy and the library, and an empty table."""
-    writer = cluster.instances[0]
-    connection = await asyncpg.connect(
-        host=writer.host,
-        port=writer.port,
-        user=cluster.username,
-        password=cluster.password,
-        database=cluster.database,
-    )
+    connection = await past_the_library(cluster)
     await connection.execute(
         "DROP TABLE IF EXISTS marks; CREATE TABLE marks (n int PRIMARY KEY, t text)"
     )
-    yield connection
-    await connection.close()
+    return connection
 
 
 @pytest.fixture
