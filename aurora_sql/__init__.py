@@ -63,10 +63,12 @@ if TYPE_CHECKING:
         CommitAbandoned,
         CommitResolved,
         Event,
+        InstanceSilent,
         LoggingObserver,
         Observer,
         RetryScheduled,
         StatementFinished,
+        TopologyChanged,
     )
     from aurora_sql.repository import Repository
     from aurora_sql.rows import Row
@@ -137,6 +139,8 @@ _HOMES = {
     "InstanceHealth": "aurora_sql.health",
     "CommitAbandoned": "aurora_sql.instrumentation",
     "CommitResolved": "aurora_sql.instrumentation",
+    "InstanceSilent": "aurora_sql.instrumentation",
+    "TopologyChanged": "aurora_sql.instrumentation",
     "Event": "aurora_sql.instrumentation",
     "LoggingObserver": "aurora_sql.instrumentation",
     "Observer": "aurora_sql.instrumentation",
@@ -193,6 +197,7 @@ __all__ = [
     "Health",
     "Instance",
     "InstanceHealth",
+    "InstanceSilent",
     "IntegrityError",
     "Isolation",
     "LockTimeout",
@@ -230,6 +235,7 @@ __all__ = [
     "TooManyConnections",
     "TooManyRows",
     "Topology",
+    "TopologyChanged",
     "Transaction",
     "TransactionAborted",
     "UniqueViolation",

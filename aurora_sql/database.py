@@ -111,7 +111,8 @@ class Aurora(TransactionalScope):
         # The server enforces a limit of its own, given at connect: it must let every statement
         # have the time that its `timeout:` says.
         declared = [] if registry is None else [one.timeout or 0.0 for one in registry.values()]
-        cluster = Cluster(settings, sweeper, max(settings.command_timeout, *declared, 0.0))
+        server_timeout = max(settings.command_timeout, *declared, 0.0)
+        cluster = Cluster(settings, sweeper, server_timeout, context.emit)
         try:
             await cluster.open()
         except BaseException:

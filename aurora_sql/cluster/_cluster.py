@@ -1,46 +1,66 @@
-"""Pools by role over static endpoints: one writer, any number of readers."""
+"""The pools of a cluster by role, and who gets which statement."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
-from aurora_sql.cluster._selection import selector
-from aurora_sql.drivers import ConnectOptions, connect
-from aurora_sql.errors import NoWriterAvailable
+from aurora_sql.cluster._connector import Connector
+from aurora_sql.cluster._monitor import Monitor, Pace
+from aurora_sql.cluster._opening import find_sight, first_look
+from aurora_sql.cluster._selection import fit_readers, selector
+from aurora_sql.cluster._topology import changes
+from aurora_sql.errors import ConnectionLost, NoWriterAvailable
+from aurora_sql.instrumentation import InstanceSilent, TopologyChanged
 from aurora_sql.pool import Pool, PoolOptions
-from aurora_sql.rows import Row
 from aurora_sql.settings import format_address
 from aurora_sql.types import Instance, PoolStats, Role, Topology
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Iterable
 
+    from aurora_sql.cluster._endpoints import Address
+    from aurora_sql.cluster._topology import TopologyChange
     from aurora_sql.deadlines import Sweeper
     from aurora_sql.drivers import DriverConnection
+    from aurora_sql.instrumentation import Event
     from aurora_sql.settings import AuroraSettings
     from aurora_sql.statements import Statement
 
-    Connect = Callable[[], Awaitable[DriverConnection]]
+_logger = logging.getLogger("aurora_sql.cluster")
 
 
 class Cluster:
     """The instances of a cluster, a pool for each, and who gets which statement.
 
-    An endpoint is taken as one instance whose role is what the settings say; the writer's is
-    verified when a connection to it is made.
+    The writer's pool is that of the role: on a failover it is turned to the new writer, and who
+    waits for a connection goes on waiting. Each reader has a pool of its own.
 
     Args:
         settings: Endpoints, sizes and limits.
         sweeper: Enforces deadlines for all pools.
         server_timeout: The server's limit per statement in seconds.
+        emit: Tells the observers.
+
+    Attributes:
+        topology: The instances as they are known now.
+        writer_pool: Connections to the writer.
+        reader_pools: The readers' pools that reads may go to now.
     """
 
-    def __init__(self, settings: AuroraSettings, sweeper: Sweeper, server_timeout: float) -> None:
+    def __init__(
+        self,
+        settings: AuroraSettings,
+        sweeper: Sweeper,
+        server_timeout: float,
+        emit: Callable[[Event], None] = lambda _: None,
+    ) -> None:
         self._settings = settings
-        self._server_timeout = server_timeout
+        self._sweeper = sweeper
+        self._emit = emit
+        self._connector = Connector(settings, server_timeout)
         self._options = PoolOptions(
             min_size=settings.min_pool_size,
             max_size=settings.max_pool_size,
@@ -59,78 +79,191 @@ class Cluster:
             if found.id != writer.id
         }
         self.topology = Topology(writer, tuple(readers.values()))
-        self._connect_writer = self._connector(writer)
-        self.writer_pool = self._pool(writer, self._connect_writer, sweeper)
-        self.reader_pools = tuple(
-            self._pool(one, self._connector(one), sweeper) for one in self.topology.readers
+        self._writer = writer
+        self.writer_pool = Pool(
+            self._connect_writer,
+            self._options,
+            name=writer.id,
+            sweeper=sweeper,
+            troubled=self._troubled,
         )
+        self._readers: dict[Instance, Pool] = {}
+        self.reader_pools: tuple[Pool, ...] = ()
         self._select = selector(settings.reader_selection)
+        self._monitor: Monitor | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
-    def _pool(self, instance: Instance, connect: Connect, sweeper: Sweeper) -> Pool:
-        # A read that finds its reader gone is served by another instance, at once.
-        patient = instance.role is Role.WRITER
-        options = replace(self._options, patient=patient)
-        return Pool(connect, options, name=instance.id, sweeper=sweeper)
-
-    def _connector(self, instance: Instance) -> Connect:
-        values = self._settings.connection_values(instance.host, instance.port)
-
-        async def password() -> str | None:
-            return None if values.password is None else values.password.get_secret_value()
-
-        options = ConnectOptions(
-            host=values.host,
-            port=values.port,
-            database=values.database,
-            user=values.user,
-            password=password,
-            tls=values.tls.context,
-            tls_optional=values.tls.optional,
-            tls_only_if_required=values.tls.only_if_required,
-            connect_timeout=values.connect_timeout,
-            command_timeout=self._server_timeout,
-            application_name=values.application_name,
-        )
-        return partial(self._connect, instance, options)
-
-    async def _connect(self, instance: Instance, options: ConnectOptions) -> DriverConnection:
-        connection = await connect(self._settings.engine, options, row_base=Row)
-        if instance.role is Role.WRITER and connection.is_standby:
-            await connection.close()
-            raise NoWriterAvailable(
-                f"{instance.id} is a reader now: it accepts no writes. Check that write_endpoint"
-                " names the writer or the cluster endpoint"
-            )
-        return connection
+    # -- opening and closing ---------------------------------------------------------------
 
     async def open(self) -> None:
-        """Make sure that the writer answers, and start all pools.
+        """Find the instances, make sure that the writer answers, and start all pools.
 
         The first connection is made past the pool, which would go on trying until its timeout:
         whoever starts a service wants to know at once that an address or a password is wrong.
+        The monitor keeps it.
 
         Readers that do not answer yet are no reason to fail: the writer takes their reads.
 
         Raises:
+            ConfigurationError: ``topology`` cannot be what the settings say.
             AuroraError: No connection to the writer can be made.
         """
-        connection = await self._connect_writer()
-        await connection.close()
-        for pool in (self.writer_pool, *self.reader_pools):
-            await pool.open()
+        pace = Pace(self._settings.topology_refresh, self._settings.failure_detection)
+        sight = await find_sight(self._settings, self.topology, self._connector.open_monitor)
+        self._monitor = Monitor(sight, self, pace)
+        topology = await first_look(sight, self._monitor, pace, self._settings)
+        self.topology = Topology(topology.writer)
+        if topology.writer is not None:
+            self._writer = topology.writer
+            self.writer_pool.rename(topology.writer.id)
+        await self.writer_pool.open()
+        self.apply(topology, announced=False)
         self.writer_pool.release(await self.writer_pool.acquire())
+        self._monitor.start()
 
     async def close(self) -> None:
         """Drain and close all pools; cancelled, close them without waiting for anybody."""
-        pools = (self.writer_pool, *self.reader_pools)
-        closing = asyncio.gather(*(pool.close() for pool in pools))
         try:
-            # Shielded: a task that is cancelled before its first step runs none of its code, and
-            # a pool that is not closed keeps its connections.
+            if self._monitor is not None:
+                # First: it must not open pools while they are closed. Shielded, like the pools: a
+                # task that is cancelled before its first step runs none of its code, and what is
+                # not closed keeps its connections.
+                await asyncio.shield(asyncio.ensure_future(self._monitor.close()))
+        finally:
+            await self._close_pools()
+
+    async def _close_pools(self) -> None:
+        for task in self._leaving:
+            task.cancel()
+        pools = (self.writer_pool, *self._readers.values())
+        closing = asyncio.gather(
+            *(pool.close() for pool in pools), *self._leaving, return_exceptions=True
+        )
+        try:
             await asyncio.shield(closing)
         except asyncio.CancelledError:
             await asyncio.gather(*(pool.close(timeout=0) for pool in pools), closing)
             raise
+
+    # -- connecting ------------------------------------------------------------------------
+
+    async def _connect_writer(self) -> DriverConnection:
+        writer = self._writer
+        connection = await self._connector.open((writer.host, writer.port))
+        if connection.is_standby:
+            await connection.close()
+            raise NoWriterAvailable(
+                f"{writer.id} is a reader now: it accepts no writes. Check that write_endpoint"
+                " names the writer or the cluster endpoint"
+            )
+        return connection
+
+    def _reader_pool(self, instance: Instance) -> Pool:
+        # A read that finds its reader gone is served by another instance, at once.
+        options = replace(self._options, patient=False)
+        limit = self._settings.failure_detection
+
+        async def connect() -> DriverConnection:
+            try:
+                async with asyncio.timeout(limit):
+                    return await self._connector.open((instance.host, instance.port))
+            except TimeoutError as error:
+                raise ConnectionLost(
+                    f"{instance.id} did not answer within {limit:g} s", retry_safe=True
+                ) from error
+
+        return Pool(
+            connect, options, name=instance.id, sweeper=self._sweeper, troubled=self._troubled
+        )
+
+    def _troubled(self) -> None:
+        if self._monitor is not None:
+            self._monitor.alarm()
+
+    # -- what the monitor finds ------------------------------------------------------------
+
+    def apply(self, topology: Topology, *, announced: bool = True) -> None:
+        """Take over a topology: turn to its writer, take new readers in, let others go."""
+        change = changes(self.topology, topology)
+        self.topology = topology
+        if topology.writer is not None:
+            self._turn_to(topology.writer)
+        self._set_readers(self._chosen(topology.readers))
+        if announced and change:
+            self._announce(change)
+
+    def _turn_to(self, writer: Instance) -> None:
+        pool, before = self.writer_pool, self._writer
+        self._writer = writer
+        bereft = pool.absent is not None
+        pool.absent = None
+        pool.rename(writer.id)
+        if (writer.host, writer.port) != (before.host, before.port):
+            pool.evict()
+        elif bereft or not pool.available:
+            pool.hope()
+
+    def _set_readers(self, wanted: dict[Instance, Pool | None]) -> None:
+        for instance in self._readers.keys() - wanted.keys():
+            self._let_go(self._readers[instance])
+        self._readers = {
+            instance: self._readers.get(instance) or self._open_reader(instance)
+            for instance in wanted
+        }
+        self.reader_pools = fit_readers(self._readers, self._settings.max_replica_lag)
+
+    def _chosen(self, readers: Iterable[Instance]) -> dict[Instance, Pool | None]:
+        """Return the readers that the settings want, with what is newly known of them."""
+        if not self._settings.enable_read_replicas:
+            return {}
+        known = {(one.host, one.port): one for one in readers}
+        named = set(self._settings.reader_addresses())
+        if named.isdisjoint({*known, (self._writer.host, self._writer.port)}):
+            # An endpoint that is no instance stands for all readers.
+            return dict.fromkeys(known.values())
+        named.add(self._settings.writer_address())  # an instance may have been demoted
+        return dict.fromkeys(one for address, one in known.items() if address in named)
+
+    def _open_reader(self, instance: Instance) -> Pool:
+        pool = self._reader_pool(instance)
+        pool.start()
+        return pool
+
+    def _let_go(self, pool: Pool) -> None:
+        task = asyncio.get_running_loop().create_task(pool.close(), name=f"drain {pool.name}")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    def bereave(self) -> None:
+        """There is no writer: who wants one waits, and reads go on."""
+        if self.topology.writer is None:
+            return
+        change = changes(self.topology, Topology(None, self.topology.readers))
+        self.topology = Topology(None, self.topology.readers)
+        self.writer_pool.absent = f"no instance accepts writes since {self._writer.id} was lost"
+        self._announce(change)
+
+    def give_up(self, instance: Instance, pool: Pool, seconds: float) -> None:
+        """Close all connections to an instance that does not answer."""
+        _logger.warning("%s does not answer: all connections to it are closed", instance.id)
+        self._emit(InstanceSilent(instance.id, seconds))
+        pool.sever(
+            ConnectionLost(f"{instance.id} did not answer within {seconds:g} s", retry_safe=True)
+        )
+
+    def _announce(self, change: TopologyChange) -> None:
+        event = TopologyChanged(
+            writer=_id(self.topology.writer),
+            old_writer=_id(change.old_writer),
+            readers_added=tuple(one.id for one in change.readers_added),
+            readers_removed=tuple(one.id for one in change.readers_removed),
+        )
+        _logger.warning(
+            "writer %s, readers %s",
+            event.writer or "none",
+            ", ".join(one.id for one in self.topology.readers) or "none",
+        )
+        self._emit(event)
 
     # -- routing ---------------------------------------------------------------------------
 
@@ -158,19 +291,21 @@ class Cluster:
     # -- what there is ---------------------------------------------------------------------
 
     def pools(self) -> dict[Instance, Pool]:
-        """Return the pool of each instance, the writer's first."""
-        pools = (self.writer_pool, *self.reader_pools)
-        return dict(zip(self.topology.instances, pools, strict=True))
+        """Return the pool of each instance, the writer's first; without one, that of the last."""
+        return {self._writer: self.writer_pool, **self._readers}
 
     def stats(self) -> dict[str, PoolStats]:
         """Return gauges and counters of each pool by instance id."""
         return {instance.id: pool.stats() for instance, pool in self.pools().items()}
 
     def __repr__(self) -> str:
-        pools = (self.writer_pool, *self.reader_pools)
-        return f"<Cluster {', '.join(repr(pool) for pool in pools)}>"
+        return f"<Cluster {', '.join(repr(pool) for pool in self.pools().values())}>"
 
 
-def _instance(address: tuple[str, int], role: Role) -> Instance:
+def _instance(address: Address, role: Role) -> Instance:
     host, port = address
     return Instance(format_address(address), host, port, role)
+
+
+def _id(instance: Instance | None) -> str | None:
+    return None if instance is None else instance.id

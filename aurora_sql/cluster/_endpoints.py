@@ -10,10 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aurora_sql.errors import ConfigurationError
-from aurora_sql.settings import parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aurora_sql.settings import AuroraSettings
 
 Address = tuple[str, int]
 """Host and port."""
@@ -103,7 +107,7 @@ def read_endpoint(host: str) -> Endpoint:
     )
 
 
-_NO_TEMPLATE: Final = {
+_NO_PATTERN: Final = {
     EndpointKind.PROXY: (
         "is an RDS Proxy, which hides the instances: use topology static, or name the cluster"
         " endpoint"
@@ -113,69 +117,49 @@ _NO_TEMPLATE: Final = {
     ),
     EndpointKind.GLOBAL: (
         "is the endpoint of a global database and does not say how the instances of a region are"
-        " called: set instance_endpoint_template, such as '?.HASH.REGION.rds.amazonaws.com'"
+        " called: set instance_endpoints, such as '?.HASH.REGION.rds.amazonaws.com'"
     ),
     EndpointKind.OTHER: (
-        "does not say how the instances are called: set instance_endpoint_template, such as"
-        " '?.HASH.REGION.rds.amazonaws.com' or '?.db.example.com:5432'"
+        "does not say how the instances are called: set instance_endpoints, such as"
+        " '?.HASH.REGION.rds.amazonaws.com' or 'one=db1.example.com:5432, two=db2.example.com:5432'"
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceTemplate:
-    """How the address of an instance follows from its identifier.
+class InstanceAddresses:
+    """Where an instance is found by its identifier.
 
     Attributes:
-        host: Host name with one ``?`` where the identifier goes.
-        port: TCP port of every instance.
+        named: Addresses by identifier.
+        pattern: Host, with one ``?`` where the identifier goes, and port of all others; None
+            where there is no such rule.
     """
 
-    host: str
-    port: int
+    named: Mapping[str, Address]
+    pattern: Address | None
 
     @classmethod
-    def parse(cls, text: str, default_port: int) -> InstanceTemplate:
-        """Read a template as it is configured: ``?.db.example.com`` or ``?.db.example.com:5432``.
-
-        Args:
-            text: The template.
-            default_port: Port where it names none.
+    def of_settings(cls, settings: AuroraSettings) -> InstanceAddresses:
+        """Take what the settings say, else what the name of the write endpoint tells.
 
         Raises:
-            ConfigurationError: It has not exactly one ``?``, or is no host without it.
+            ConfigurationError: Neither tells: the write endpoint is an address, a CNAME, a global
+                database, a shard group or a proxy.
         """
-        if text.count("?") != 1:
-            raise ConfigurationError(
-                f"instance_endpoint_template ({text!r}) must have one '?', where the identifier of"
-                " an instance goes"
-            )
-        try:
-            _, port = parse_address(text.replace("?", "x"), default_port)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"instance_endpoint_template ({text!r}) must be host or host:port with a '?' in"
-                " the host"
-            ) from error
-        return cls(text.strip().partition(":")[0], port)
-
-    @classmethod
-    def of_endpoint(cls, host: str, port: int) -> InstanceTemplate:
-        """Derive it from an endpoint of the cluster, or from one of its instances.
-
-        Args:
-            host: Name of the endpoint, such as ``shop.cluster-HASH.eu-west-1.rds.amazonaws.com``.
-            port: TCP port; all instances of a cluster have the same.
-
-        Raises:
-            ConfigurationError: The name does not tell: an address, a CNAME, a global database, a
-                shard group or a proxy.
-        """
+        named = settings.instance_addresses()
+        if named:
+            pattern = named.pop("?", None)
+            return cls(named, pattern)
+        host, port = settings.writer_address()
         found = read_endpoint(host)
         if found.domain is None:
-            raise ConfigurationError(f"write_endpoint ({host}) {_NO_TEMPLATE[found.kind]}")
-        return cls(f"?.{found.domain}", port)
+            raise ConfigurationError(f"write_endpoint ({host}) {_NO_PATTERN[found.kind]}")
+        return cls({}, (f"?.{found.domain}", port))
 
-    def address(self, instance_id: str) -> Address:
-        """Return host and port of an instance."""
-        return self.host.replace("?", instance_id), self.port
+    def find(self, instance_id: str) -> Address | None:
+        """Return host and port of an instance; None where nothing tells."""
+        if instance_id in self.named or self.pattern is None:
+            return self.named.get(instance_id)
+        host, port = self.pattern
+        return host.replace("?", instance_id), port

@@ -52,12 +52,20 @@ class Report:
     Attributes:
         instance_id: The asked instance's own identifier; None where servers have none.
         in_recovery: The asked instance is a reader at this moment: the role probe.
+        epoch: Number of the writer's timeline, which rises with each promotion; None where the
+            asked instance is a reader or does not tell.
+        position: How far in the log the asked instance is, None where it does not tell.
+        replayed: Seconds since the last commit that a reader shows was made, None where it does
+            not tell.
         rows: The status of all instances, stale rows and contradictions included; none where
             servers know nothing of each other.
     """
 
     instance_id: str | None
     in_recovery: bool
+    epoch: int | None = None
+    position: int | None = None
+    replayed: float | None = None
     rows: tuple[InstanceStatus, ...] = ()
 
 
@@ -116,7 +124,7 @@ class AuroraPostgreSQL:
                     age=_age(now, updated, is_own=instance_id == own_id),
                 )
             )
-        return Report(own_id, in_recovery, tuple(rows))
+        return Report(own_id, in_recovery, rows=tuple(rows))
 
 
 def _age(now: datetime, updated: datetime | None, *, is_own: bool) -> float | None:
@@ -168,17 +176,41 @@ class MultiAzPostgreSQL:
                     address=None if port is None else (endpoint, port),
                 )
             )
-        return Report(own_id or own_resource, in_recovery, tuple(rows))
+        return Report(own_id or own_resource, in_recovery, rows=tuple(rows))
+
+
+# The functions of one role fail in the other; CASE calls only the right one. The first eight digits
+# of a WAL file's name are its timeline.
+_OWN: Final = """
+SELECT own.reading,
+       CASE WHEN own.reading THEN NULL ELSE pg_catalog.left(pg_catalog.pg_walfile_name(
+           pg_catalog.pg_current_wal_flush_lsn()), 8) END,
+       (CASE WHEN own.reading THEN pg_catalog.pg_last_wal_replay_lsn()
+             ELSE pg_catalog.pg_current_wal_flush_lsn() END - '0/0')::bigint,
+       CASE WHEN own.reading THEN pg_catalog.date_part('epoch',
+           pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()) END
+FROM (SELECT pg_catalog.pg_is_in_recovery()) AS own (reading)
+"""
+_OWN_ROLE: Final = "SELECT pg_catalog.pg_is_in_recovery(), NULL, NULL, NULL"
 
 
 @dataclass(frozen=True, slots=True)
 class StaticEndpoints:
-    """Any PostgreSQL: each endpoint is one instance that knows of its own role only."""
+    """Any PostgreSQL: each endpoint is one instance that knows of itself only.
+
+    A server that lacks the functions of the log (they are PostgreSQL's own, and a service may not
+    offer them) is asked for its role alone.
+    """
 
     async def ask(self, connection: DriverConnection) -> Report:
-        """Ask for the role of this one instance; see :class:`Provider`."""
-        answers = await _fetch(connection, "SELECT pg_catalog.pg_is_in_recovery()")
-        return Report(instance_id=None, in_recovery=answers[0][0])
+        """Ask for role and position of this one instance; see :class:`Provider`."""
+        try:
+            answers = await _fetch(connection, _OWN)
+        except DatabaseError:
+            answers = await _fetch(connection, _OWN_ROLE)
+        in_recovery, timeline, position, replayed = answers[0]
+        epoch = None if timeline is None else int(timeline, 16)
+        return Report(None, in_recovery, epoch, position, replayed)
 
 
 # Asked of the catalogue: calling what is not there would be an error in the server's log. A

@@ -9,11 +9,27 @@ from typing import TYPE_CHECKING
 from aurora_sql.settings import ReaderSelection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from aurora_sql.pool import Pool
+    from aurora_sql.types import Instance
 
     Select = Callable[[Sequence[Pool]], Pool]
+
+
+def fit_readers(readers: Mapping[Instance, Pool], max_lag: float | None) -> tuple[Pool, ...]:
+    """Return the pools of the readers that are close enough behind the writer.
+
+    Args:
+        readers: All of them.
+        max_lag: Seconds; None for any. A reader of which it is not known how far behind it is
+            may be any time behind, and does not fit.
+    """
+    return tuple(
+        pool
+        for reader, pool in readers.items()
+        if max_lag is None or (reader.lag is not None and reader.lag <= max_lag)
+    )
 
 
 def selector(selection: ReaderSelection) -> Select:

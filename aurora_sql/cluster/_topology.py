@@ -41,7 +41,7 @@ def settle(
     Args:
         report: What one server answered.
         locate: Gives the address of an instance by its identifier
-            (:meth:`InstanceTemplate.address`), None where it is not known. Then the address in the
+            (:meth:`InstanceAddresses.find`), None where it is not known. Then the address in the
             report counts; without one the instance is left out.
         now: The time of the report, aware of its zone.
         stale_after: Seconds.
@@ -66,7 +66,7 @@ def settle(
     if writer is None:
         raise NoWriterAvailable(
             f"the address of the writer, {elected.instance_id}, is not known: check"
-            " instance_endpoint_template"
+            " instance_endpoints"
         )
     readers = (
         _instance(row, Role.READER, locate, now)
@@ -78,42 +78,58 @@ def settle(
 
 
 def settle_static(
-    instances: Iterable[Instance], reports: Mapping[str, Report], *, now: datetime
+    instances: Iterable[Instance],
+    reports: Mapping[str, Report],
+    *,
+    now: datetime,
+    current: str | None = None,
 ) -> Topology:
     """Decide who is the writer among endpoints that are asked one by one.
 
     Who did not answer counts as a reader: that it cannot be reached is for its pool to find out.
+    Of several that accept writes the one with the highest epoch is the writer: the others were
+    demoted and do not know it.
 
     Args:
         instances: All of them, with whatever role.
         reports: The answers by the instance's identifier.
         now: The time of the answers, aware of its zone.
+        current: Identifier of the present writer, which stays it where nothing tells them apart.
 
     Raises:
-        NoWriterAvailable: Nobody accepts writes, or several do: nothing tells who is right.
+        NoWriterAvailable: Nobody accepts writes, or several do and nothing tells who is right.
     """
     found = sorted(instances, key=lambda one: one.id)
     writing = [one for one in found if one.id in reports and not reports[one.id].in_recovery]
     if not writing:
-        silent = ", ".join(one.id for one in found if one.id not in reports)
+        told = [
+            f"{one.id} {'is a reader' if one.id in reports else 'did not answer'}" for one in found
+        ]
+        raise NoWriterAvailable(f"no endpoint accepts writes: {', '.join(told)}")
+    latest = max(reports[one.id].epoch or 0 for one in writing)
+    elected = [one for one in writing if (reports[one.id].epoch or 0) == latest]
+    chosen = next((one for one in elected if one.id == current), elected[0])
+    if len(elected) > 1 and chosen.id != current:
         raise NoWriterAvailable(
-            "no endpoint accepts writes" + (f"; without an answer: {silent}" if silent else "")
-        )
-    if len(writing) > 1:
-        raise NoWriterAvailable(
-            f"{', '.join(one.id for one in writing)} accept writes, and only one can be the"
+            f"{', '.join(one.id for one in elected)} accept writes, and only one can be the"
             " writer: name the endpoints of one cluster"
         )
-    heard = [replace(one, last_seen=now) if one.id in reports else one for one in found]
-    writer = next(one for one in heard if one.id == writing[0].id)
+    written = reports[chosen.id].position
+    readers = tuple(_reader(one, reports.get(one.id), written) for one in found if one != chosen)
+    heard = {one: replace(one, last_seen=now) for one in (chosen, *readers) if one.id in reports}
     return Topology(
-        replace(writer, role=Role.WRITER, lag=0.0),
-        tuple(
-            replace(one, role=Role.READER, lag=None if one.role is Role.WRITER else one.lag)
-            for one in heard
-            if one is not writer
-        ),
+        replace(heard[chosen], role=Role.WRITER, lag=0.0),
+        tuple(heard.get(one, one) for one in readers),
     )
+
+
+def _reader(instance: Instance, report: Report | None, written: int | None) -> Instance:
+    """Give an instance the part of a reader, and the lag that its answer tells."""
+    lag = None
+    if report is not None and report.position is not None and written is not None:
+        # While nothing is written, the last commit ages though nothing is missing.
+        lag = 0.0 if report.position >= written else report.replayed
+    return replace(instance, role=Role.READER, lag=None if lag is None else max(0.0, lag))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from aurora_sql.errors import (
     AuroraError,
     ConnectionFailed,
     DeadlineExceeded,
+    FailoverTimeout,
     PoolTimeout,
     StatementStale,
     UsageError,
@@ -207,7 +208,7 @@ class PoolRunner:
             raise deadline_exceeded(what, write_sent=False)
         try:
             return await pool.acquire(limit)
-        except PoolTimeout as error:
+        except (PoolTimeout, FailoverTimeout) as error:
             if self._time() < limit:
                 raise
             raise DeadlineExceeded(

@@ -4,9 +4,11 @@ from aurora_sql.instrumentation._events import (
     CommitAbandoned,
     CommitResolved,
     Event,
+    InstanceSilent,
     Observer,
     RetryScheduled,
     StatementFinished,
+    TopologyChanged,
 )
 from aurora_sql.instrumentation._logging import LoggingObserver
 
@@ -14,8 +16,10 @@ __all__ = [
     "CommitAbandoned",
     "CommitResolved",
     "Event",
+    "InstanceSilent",
     "LoggingObserver",
     "Observer",
     "RetryScheduled",
     "StatementFinished",
+    "TopologyChanged",
 ]

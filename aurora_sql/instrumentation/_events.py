@@ -68,5 +68,42 @@ class CommitResolved:
     applied: bool
 
 
-Event = StatementFinished | RetryScheduled | CommitAbandoned | CommitResolved
+@dataclass(frozen=True, slots=True)
+class TopologyChanged:
+    """Instances came, went, or changed their parts.
+
+    Attributes:
+        writer: Id of the writer now, None while there is none.
+        old_writer: Id of the writer before, None where there was none or it still is.
+        readers_added: Ids of the readers that were none before.
+        readers_removed: Ids of the readers that are none any more.
+    """
+
+    writer: str | None
+    old_writer: str | None
+    readers_added: tuple[str, ...] = ()
+    readers_removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceSilent:
+    """An instance stopped answering: all connections to it were closed.
+
+    Attributes:
+        instance: Id of the instance.
+        seconds: ``failure_detection``, in which that was found out.
+    """
+
+    instance: str
+    seconds: float
+
+
+Event = (
+    StatementFinished
+    | RetryScheduled
+    | CommitAbandoned
+    | CommitResolved
+    | TopologyChanged
+    | InstanceSilent
+)
 Observer = Callable[[Event], None]

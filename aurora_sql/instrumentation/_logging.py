@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from aurora_sql.instrumentation._events import (
     CommitAbandoned,
     CommitResolved,
+    InstanceSilent,
     RetryScheduled,
     StatementFinished,
+    TopologyChanged,
 )
 
 if TYPE_CHECKING:
@@ -62,3 +64,5 @@ class LoggingObserver:
                     what,
                     "was applied" if applied else "was not applied, and runs again",
                 )
+            case TopologyChanged() | InstanceSilent():
+                pass  # the cluster's own logger says so, observers or not

@@ -65,6 +65,19 @@ def choose(instances: int, port: int | None = None) -> Addresses:
     )
 
 
+def expected(number: int, used: Sequence[Address]) -> Address | None:
+    """Where an instance will listen unless something else does already.
+
+    Args:
+        number: The instance's, from 1.
+        used: Addresses of the others.
+
+    Returns:
+        None where the machine has only one loopback address: then any port that is free.
+    """
+    return (f"127.0.0.{10 + number}", used[0][1]) if _can_bind("127.0.0.2", 0) else None
+
+
 def choose_one(number: int, used: Sequence[Address]) -> Address:
     """Choose an address for one more instance, like those of the others where that is free.
 
@@ -75,9 +88,7 @@ def choose_one(number: int, used: Sequence[Address]) -> Address:
     Raises:
         ConfigurationError: Nothing is free.
     """
-    host, port = used[0]
-    if _can_bind("127.0.0.2", 0):
-        host = f"127.0.0.{10 + number}"
+    host, port = expected(number, used) or used[0]
     if (host, port) not in used and _can_bind(host, port):
         return host, port
     for _ in range(_ATTEMPTS):

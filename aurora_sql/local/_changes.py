@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from aurora_sql.errors import AuroraError, ConfigurationError, OperationalError
 from aurora_sql.local import _addresses, _wal
+from aurora_sql.local._members import MOST_READERS
 from aurora_sql.local._prepare import instance_id
 from aurora_sql.local._status import session, value
 from aurora_sql.types import Role
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from aurora_sql.local._members import Members
     from aurora_sql.local._server import Server
 
-MOST_READERS = 15
 _LONGEST_LAG = 86_400.0
 _GRACE = 1.0
 """Seconds for a writer to shut down in good order; killing it then loses nothing either."""

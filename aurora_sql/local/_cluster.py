@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aurora_sql.errors import ConfigurationError, OperationalError
 from aurora_sql.local import _addresses, _binaries, _setup
-from aurora_sql.local._changes import MOST_READERS, Changes
+from aurora_sql.local._changes import Changes
 from aurora_sql.local._directory import Directory
 from aurora_sql.local._endpoint import Endpoint
 from aurora_sql.local._folder import RunFolder
 from aurora_sql.local._lifecycle import Lifecycle
-from aurora_sql.local._members import Members, Plan
+from aurora_sql.local._members import MOST_READERS, Members, Plan
 from aurora_sql.local._prepare import Preparation
 from aurora_sql.local._proxy import FaultProxy
 from aurora_sql.local._server import LocalInstance, PortTaken
@@ -156,7 +156,9 @@ class LocalCluster(Lifecycle):
         """Version of the servers, such as ``18.6``; empty before the start."""
         return self._version
 
-    def environment(self, database: str | None = None) -> dict[str, str]:
+    def environment(
+        self, database: str | None = None, *, topology: str = "static"
+    ) -> dict[str, str]:
         """The variables from which ``AuroraSettings()`` finds the cluster, the password included.
 
         They point at the instances themselves, not at the endpoints, which would cost each
@@ -164,9 +166,12 @@ class LocalCluster(Lifecycle):
 
         Args:
             database: Name of the database, by default the one that was made.
+            topology: ``"static"``: the instances that there are now, each asked for its role.
+                ``"aurora"``: the writer endpoint, which is asked for the instances, and where
+                each of them is found, also those that are added later.
 
         Raises:
-            ConfigurationError: The cluster is not running.
+            ConfigurationError: The cluster is not running, or there is no such topology.
         """
         writer, *readers = self._running().servers
         variables = {
@@ -178,25 +183,33 @@ class LocalCluster(Lifecycle):
             "AURORA_PASSWORD": self._password,
             "AURORA_SSL_MODE": "disable",
         }
-        if not readers:
+        if topology == "aurora":
+            host, port = self.writer_endpoint
+            variables["AURORA_WRITE_ENDPOINT"] = f"{host}:{port}"
+            variables["AURORA_TOPOLOGY"] = "aurora"
+            variables["AURORA_INSTANCE_ENDPOINTS"] = self._running().places()
+        elif topology != "static":
+            raise ConfigurationError(f"topology={topology!r}: must be 'static' or 'aurora'")
+        if topology == "aurora" or not readers:
             del variables["AURORA_READ_ENDPOINT"]
         return variables
 
-    def settings(self, database: str | None = None) -> AuroraSettings:
+    def settings(self, database: str | None = None, *, topology: str = "static") -> AuroraSettings:
         """Settings that reach the cluster, pointing at the instances themselves.
 
         Args:
             database: Name of the database, by default the one that was made.
+            topology: As :meth:`environment`.
 
         Raises:
-            ConfigurationError: The cluster is not running.
+            ConfigurationError: The cluster is not running, or there is no such topology.
         """
         from aurora_sql.settings import AuroraSettings  # noqa: PLC0415 - pydantic is not cheap
 
         prefix = "AURORA_"
         values: dict[str, Any] = {
             name.removeprefix(prefix).lower(): value
-            for name, value in self.environment(database).items()
+            for name, value in self.environment(database, topology=topology).items()
         }
         return AuroraSettings.from_values(values)
 

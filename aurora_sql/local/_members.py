@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aurora_sql.errors import ConfigurationError
-from aurora_sql.local import _setup
+from aurora_sql.local import _addresses, _setup
 from aurora_sql.local._directory import View
 from aurora_sql.local._prepare import instance_id
 from aurora_sql.local._server import Server
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aurora_sql.local._binaries import Binaries
     from aurora_sql.local._tools import Tools
 
+MOST_READERS = 15
 _STOP_SECONDS = 30.0
 
 
@@ -87,6 +88,15 @@ class Members:
         if server.role is Role.WRITER:
             raise ConfigurationError(f"{server.id} is the writer; name a reader")
         return server
+
+    def places(self) -> str:
+        """Where each instance is found, also those to come, as the setting has it."""
+        used = [(server.host, server.port) for server in self.servers]
+        found = {instance_id(n): _addresses.expected(n, used) for n in range(1, MOST_READERS + 2)}
+        found |= {server.id: (server.host, server.port) for server in self.servers}
+        return ", ".join(
+            f"{name}={place[0]}:{place[1]}" for name, place in found.items() if place is not None
+        )
 
     def view(self) -> View:
         """Where the endpoints lead."""

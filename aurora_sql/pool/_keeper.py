@@ -37,9 +37,9 @@ class Keeper:
         "_impatient",
         "_kept",
         "_lost",
-        "_name",
         "_options",
         "coming",
+        "name",
         "resets",
         "returning",
         "tasks",
@@ -64,7 +64,7 @@ class Keeper:
             impatient: Is told that one takes longer than those who wait for it should.
         """
         self._options = options
-        self._name = name
+        self.name = name
         self._kept = kept
         self._lost = lost
         self._impatient = impatient
@@ -97,7 +97,7 @@ class Keeper:
             self._count_on(pooled)
 
     def _start(self, pooled: Pooled, state: State, work: Coroutine[Any, Any, bool]) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=f"pool {self._name}: upkeep")
+        task = asyncio.get_running_loop().create_task(work, name=f"pool {self.name}: upkeep")
         pooled.state = state
         self.returning += 1
         self.tasks.add(task)

@@ -42,13 +42,13 @@ class Opener:
         "_connect",
         "_generation",
         "_in_a_row",
-        "_name",
         "_options",
         "_refused",
         "_wanted",
         "_woken",
         "failed",
         "last_error",
+        "name",
         "opening",
         "retry_at",
         "task",
@@ -78,7 +78,7 @@ class Opener:
         """
         self._connect = connect
         self._options = options
-        self._name = name
+        self.name = name
         self._chance = chance
         self._wanted = wanted
         self._arrived = arrived
@@ -95,14 +95,25 @@ class Opener:
     def run(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the task if it does not run and is wanted."""
         if self.task is None and self._wanted():
-            self.task = loop.create_task(self._open(loop), name=f"pool {self._name}: open")
+            self.task = loop.create_task(self._open(loop), name=f"pool {self.name}: open")
             self.task.add_done_callback(lambda done: self._ended(done, loop))
 
     def renew(self, generation: int) -> None:
-        """Another target: earlier failures say nothing about it, so that it is tried at once."""
+        """Another target: earlier failures say nothing about it, so that it is tried at once.
+
+        An attempt for another generation that is under way is cut short: it may be waiting for an
+        answer from a machine that is gone.
+        """
+        stale = self.opening and generation != self._generation
         self._generation = generation
         self._forget_failures()
         self._woken.set()
+        if stale and self.task is not None:
+            self.task.cancel()  # another one starts when it has ended, if it is wanted
+
+    def fail(self, error: Exception) -> None:
+        """Count a failure that somebody else found: there is nobody to connect to."""
+        self._fail(error, asyncio.get_running_loop().time())
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._wanted():
@@ -116,9 +127,12 @@ class Opener:
             self.opening = 1
             try:
                 driver = await self._connect_alive()
+            except asyncio.CancelledError:
+                self.opening = 0
+                raise
             except Exception as exc:  # noqa: BLE001  any failure is told to those who wait
                 self.opening = 0
-                self._fail(exc, generation, loop.time())
+                self._fail(exc, loop.time())
             else:
                 self.opening = 0
                 self._forget_failures()
@@ -131,10 +145,8 @@ class Opener:
             raise ConnectionFailed("the server closed the connection at once")
         return driver
 
-    def _fail(self, error: Exception, generation: int, now: float) -> None:
+    def _fail(self, error: Exception, now: float) -> None:
         self.failed += 1
-        if generation != self._generation:
-            return  # it was about the old target
         self._in_a_row += 1
         self.last_error = error
         pause = _decide.retry_pause(
@@ -149,7 +161,7 @@ class Opener:
         _logger.log(
             logging.WARNING if rare else logging.DEBUG,
             "pool %r: connecting failed (%d in a row), next attempt in %.2f s: %s: %s",
-            *(self._name, self._in_a_row, pause, type(error).__name__, error),
+            *(self.name, self._in_a_row, pause, type(error).__name__, error),
         )
         self._refused(error)
 
@@ -164,7 +176,7 @@ class Opener:
         self.opening = 0
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            _logger.error("pool %r: opening connections broke", self._name, exc_info=error)
+            _logger.error("pool %r: opening connections broke", self.name, exc_info=error)
         self._refused(None)
         if error is None:
             # Someone may have begun to wait between the task's last look and this callback.

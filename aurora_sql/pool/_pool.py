@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from aurora_sql.deadlines import Sweeper, current_deadline
-from aurora_sql.errors import PoolClosed, PoolExhausted, PoolTimeout
+from aurora_sql.errors import FailoverTimeout, PoolClosed, PoolExhausted, PoolTimeout
 from aurora_sql.pool import _decide, _upkeep
 from aurora_sql.pool._keeper import Keeper
 from aurora_sql.pool._opener import Opener
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aurora_sql.drivers.base import DriverConnection
+    from aurora_sql.errors import AuroraError
     from aurora_sql.pool._options import PoolOptions
     from aurora_sql.pool._queue import Waiter
 
@@ -56,6 +57,12 @@ class Pool:
         name: For messages, such as the instance's identifier.
         sweeper: The sweeper of the event loop; the pool makes one of its own by default.
         rng: Source of the jitter.
+        troubled: Called when a connection broke, could not be opened or proved to be of no use:
+            whoever knows other instances may want to look at them.
+
+    Attributes:
+        absent: Why there is nobody to connect to, for the callers that wait in vain; None while
+            there is somebody.
     """
 
     def __init__(
@@ -66,8 +73,11 @@ class Pool:
         name: str,
         sweeper: Sweeper | None = None,
         rng: random.Random | None = None,
+        troubled: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
+        self.absent: str | None = None
+        self._troubled = troubled
         self.options = options
         self.sweeper = Sweeper() if sweeper is None else sweeper
         self._owns_sweeper = sweeper is None
@@ -108,6 +118,10 @@ class Pool:
     # -- opening and closing ---------------------------------------------------------------
 
     async def open(self) -> None:
+        """As :meth:`start`, in the form of :meth:`close`."""
+        self.start()
+
+    def start(self) -> None:
         """Start to fill the pool up to ``min_size``, in the background.
 
         Raises:
@@ -211,6 +225,7 @@ class Pool:
 
         Raises:
             PoolTimeout: The deadline passed; caused by the last failed connect, if one failed.
+            FailoverTimeout: Likewise, while there is nobody to connect to.
             PoolExhausted: As many callers wait as ``max_waiting`` allows.
             PoolClosed: The pool is not open.
             ConnectionFailed: There is no connection, and none can be opened before somebody
@@ -270,6 +285,37 @@ class Pool:
         self._opener.renew(self._generation)
         self._retire_idle()
         self._feed()
+
+    def rename(self, name: str) -> None:
+        """Take the name of another instance, for messages."""
+        self.name = self._keeper.name = self._opener.name = name
+
+    def hope(self) -> None:
+        """Try to connect at once, whatever the pause after failed attempts says."""
+        self._opener.renew(self._generation)
+        self._feed()
+
+    def sever(self, error: AuroraError) -> None:
+        """Abort all connections: what they are connected to does not answer any more.
+
+        Those who wait for an answer get ``ConnectionLost``; those who wait for a connection go on
+        waiting, or get ``error`` where they can go elsewhere.
+        """
+        self.evict()
+        for pooled in tuple(self._all):
+            pooled.driver.abort()
+        self._opener.fail(error)
+
+    def stalled(self, since: float) -> bool:
+        """Whether somebody has been waiting for the server, or for a connection, for long.
+
+        Args:
+            since: ``loop.time()``; whoever began later does not count.
+        """
+        first = next(iter(self._waiters), None)
+        if first is not None and first.since < since:
+            return True
+        return any(one.task is not None and one.leased_at < since for one in self._all)
 
     # -- the slow paths of a lease ---------------------------------------------------------
 
@@ -334,8 +380,12 @@ class Pool:
             driver.abort()
             self._drop(pooled)
         elif driver.is_closed:
+            if pooled.generation == self._generation:
+                self._troubled()
             self._lost(pooled)
         elif pooled.generation != self._generation:
+            if pooled.retired:
+                self._troubled()
             self._keeper.close(pooled)
         elif not driver.is_settled or driver.in_transaction or pooled.dirty:
             if driver.is_settled and driver.in_transaction:
@@ -465,7 +515,9 @@ class Pool:
         """The opener failed; or, with None, it has ended."""
         if error is None:
             self._changed.set()
-        elif self._is_hopeless(error):
+            return
+        self._troubled()
+        if self._is_hopeless(error):
             self._queue.fail_all(partial(_decide.copy_error, error))
 
     def _is_hopeless(self, error: Exception) -> bool:
@@ -494,10 +546,14 @@ class Pool:
             self._upkeep_at = self._keep_house(now)
         return min(nearest, self._upkeep_at)
 
-    def _timeout(self, now: float, waiter: Waiter) -> PoolTimeout:
+    def _timeout(self, now: float, waiter: Waiter) -> PoolTimeout | FailoverTimeout:
         cause = self._opener.last_error
         waited = now - waiter.since
-        error = PoolTimeout(_decide.full_text(self.name, waited, self.stats(), cause))
+        error: PoolTimeout | FailoverTimeout
+        if self.absent is not None:
+            error = FailoverTimeout(f"{self.absent}, and none was found within {waited:.3g} s")
+        else:
+            error = PoolTimeout(_decide.full_text(self.name, waited, self.stats(), cause))
         error.__cause__ = cause
         return error
 
@@ -577,8 +633,3 @@ class Pool:
             f"<Pool {self.name!r} {state}: {size} of {self.options.max_size} ({gauges}),"
             f" generation {self._generation}>"
         )
-
-
-async def _close_and_forget(driver: DriverConnection, limit: float) -> bool:
-    await _upkeep.disconnect(driver, limit)
-    return False

@@ -19,6 +19,9 @@ __all__ = ["Pooled", "State"]
 _logger = logging.getLogger("aurora_sql.pool")
 
 
+_RETIRED = -1
+
+
 class State(IntEnum):
     """Where a pooled connection is. Each counts in exactly one gauge of the pool."""
 
@@ -125,8 +128,13 @@ class Pooled:
         return self.deadline
 
     def retire(self) -> None:
-        """See to it that nobody leases it again: to the pool it has lived long enough."""
-        self.expires_at = self.fresh_until = -math.inf
+        """See to it that nobody leases it again: it belongs to no generation of the pool."""
+        self.generation = _RETIRED
+
+    @property
+    def retired(self) -> bool:
+        """Whether :meth:`retire` was called."""
+        return self.generation == _RETIRED
 
     def disarm(self) -> None:
         """Forget the deadline of the last wait."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aurora_sql.errors import DeadlineExceeded, PoolTimeout
+from aurora_sql.errors import DeadlineExceeded, FailoverTimeout, PoolTimeout
 from aurora_sql.session._markers import Markers
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Shared:
             return pooled
         try:
             return await pool.acquire(limit)
-        except PoolTimeout as error:
+        except (PoolTimeout, FailoverTimeout) as error:
             if time() < limit:
                 raise
             raise DeadlineExceeded(

@@ -28,12 +28,6 @@ NOT_BUILT: Final[tuple[tuple[str, frozenset[Any], str], ...]] = (
     ("region", frozenset({None}), _NO_REGION),
     ("secret_id", frozenset({None}), "reading a secret is not built yet: give username, password"),
     ("token_secret", frozenset({None}), "tokens of sessions are not built yet"),
-    ("max_replica_lag", frozenset({None}), "routing by replica lag is not built yet"),
-    (
-        "topology",
-        frozenset({TopologyMode.AUTO, TopologyMode.STATIC}),
-        "asking Aurora for its instances is not built yet: use static, and name the readers",
-    ),
     ("proxy_mode", frozenset({False}), "working behind a proxy is not built yet"),
     (
         "reader_selection",
@@ -57,6 +51,11 @@ def contradictions(settings: AuroraSettings, keys: Keys) -> Iterator[str]:
         yield (
             f"{keys['min_pool_size']} ({settings.min_pool_size}) must not be more than "
             f"{keys['max_pool_size']} ({settings.max_pool_size})"
+        )
+    if settings.topology is TopologyMode.STATIC and settings.instance_endpoints is not None:
+        yield (
+            f"{keys['instance_endpoints']} is of no use with {keys['topology']} static, where the"
+            " endpoints are the instances: leave one of the two out"
         )
     yield from _ssl(settings, keys)
 

@@ -36,6 +36,7 @@ from ._values import (
     choice,
     duration,
     engine_name,
+    instance_addresses,
     is_loopback,
     is_socket,
     whole_number,
@@ -89,6 +90,11 @@ def _writer(value: str) -> str:
 
 def _readers(value: str) -> str:
     addresses(value, 1)
+    return value.strip()
+
+
+def _instances(value: str) -> str:
+    instance_addresses(value, 1)
     return value.strip()
 
 
@@ -175,8 +181,20 @@ class AuroraSettings(BaseSettings):
             bound. Default 500.
         enable_read_replicas: Use the readers; false sends all reads to the writer. Default true.
         reader_selection: ``least_loaded`` (default), ``round_robin`` or ``random``.
-        max_replica_lag: Not built yet.
-        topology: ``auto`` (default) and ``static`` both take the endpoints as the instances.
+        max_replica_lag: Seconds. A reader that is further behind, or of which that is not known,
+            gets no reads. Default none: any reader will do.
+        topology: Who tells which instances there are. ``aurora``: any of them, asked for all
+            (Aurora, and RDS Multi-AZ clusters). ``static``: the endpoints in these settings are
+            the instances, each asked for its role. ``auto`` (default): ``aurora`` where the
+            name of the write endpoint is Amazon's or ``instance_endpoints`` is set and the
+            server can tell, else ``static``.
+        instance_endpoints: Where an instance is found by its identifier, needed where the write
+            endpoint is no name of Amazon's: ``?.db.example.com:5432``, with the identifier in
+            place of ``?``; or ``id=host:port``; or several, separated by commas.
+        topology_refresh: Seconds between two looks at the instances while all is well. Default 5.
+        failure_detection: Seconds in which an instance that has stopped answering is given up:
+            its connections are closed, and their callers told, though their own time is not
+            over. Default 3.
         use_ssl: True demands TLS (``verify-full`` unless ``ssl_mode`` says otherwise), false
             forbids it, which for a host other than this machine takes ``ssl_mode=disable``.
         ssl_mode: ``disable``, ``allow``, ``prefer``, ``require``, ``verify-ca`` or
@@ -244,6 +262,11 @@ class AuroraSettings(BaseSettings):
     topology: Annotated[
         TopologyMode, BeforeValidator(lambda value: choice(value, TopologyMode))
     ] = TopologyMode.AUTO
+    instance_endpoints: Annotated[
+        Annotated[str, AfterValidator(_instances)] | None, BeforeValidator(_none_if_empty)
+    ] = None
+    topology_refresh: _Seconds = 5.0
+    failure_detection: _Seconds = 3.0
 
     use_ssl: bool | None = None
     ssl_mode: Annotated[SslMode, BeforeValidator(lambda value: choice(value, SslMode))] | None = (
@@ -368,6 +391,12 @@ class AuroraSettings(BaseSettings):
         if self.read_endpoint is None or not self.enable_read_replicas:
             return ()
         return addresses(self.read_endpoint, self.port)
+
+    def instance_addresses(self) -> dict[str, Address]:
+        """Host and port of instances by identifier; under ``?`` the pattern for all others."""
+        if self.instance_endpoints is None:
+            return {}
+        return instance_addresses(self.instance_endpoints, self.port)
 
     def ssl_mode_for(self, host: str) -> SslMode:
         """The mode for a host: the one that is set, else the default for its kind."""

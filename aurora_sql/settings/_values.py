@@ -185,6 +185,33 @@ def format_address(value: Address) -> str:
     return f"[{host}]:{port}" if ":" in host and not host.startswith("/") else f"{host}:{port}"
 
 
+def instance_addresses(text: str, default_port: int) -> dict[str, Address]:
+    """Read where instances are: ``?.db.example.com:5432``, ``id=host:port``, or several of these.
+
+    Returns:
+        Addresses by identifier. Under ``?`` stands the pattern for all others, where there is
+        one: its host has a ``?`` where the identifier goes.
+    """
+    found: dict[str, Address] = {}
+    for part in text.split(","):
+        name, equals, place = part.partition("=")
+        name = name.strip() if equals else "?"
+        if not equals:
+            if part.count("?") != 1:
+                raise ValueError(
+                    f"must hold id=host:port, or a host with one '?' where the identifier of an"
+                    f" instance goes, not {part.strip()!r}"
+                )
+            place = part.replace("?", "x")
+        elif not name or "?" in part:
+            raise ValueError(f"must hold id=host:port, not {part.strip()!r}")
+        if name in found:
+            raise ValueError(f"says twice where {'all' if name == '?' else name} can be found")
+        host, port = address(place, default_port)
+        found[name] = (host if equals else part.strip().partition(":")[0], port)
+    return found
+
+
 def is_socket(host: str) -> bool:
     """Whether the host is the folder of a Unix socket."""
     return host.startswith("/")

@@ -104,7 +104,10 @@ class Variant:
                 if left < length:
                     break
             left -= length
-        return self.statement.source.place(offset)
+        # A line that was left out may have taken the text's end with it: what stands for its line
+        # break lies beyond.
+        source = self.statement.source
+        return source.place(min(offset, len(source.text)))
 
     def place(self, position: int) -> str:
         """The same as text, such as ``sql/users.sql:12:8``."""

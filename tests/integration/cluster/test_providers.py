@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from aurora_sql import errors
-from aurora_sql.cluster._endpoints import InstanceTemplate
+from aurora_sql.cluster._endpoints import InstanceAddresses
 from aurora_sql.cluster._providers import (
     AuroraPostgreSQL,
     MultiAzPostgreSQL,
@@ -234,7 +234,7 @@ async def test_a_function_of_that_name_elsewhere_is_not_auroras(aurora_cluster, 
 
 async def test_a_multi_az_cluster_is_known_by_rds_tools(aurora_cluster, plain, multi_az, row_base):
     domain = "c9akciq32.eu-west-1.rds.amazonaws.com"
-    template = InstanceTemplate.of_endpoint(f"shop.cluster-{domain}", 5432)
+    addresses = InstanceAddresses({}, (f"?.{domain}", 5432))
     for asked in aurora_cluster.instances:
         connection = await plain(asked, row_base=row_base)
         provider = await detect(connection)
@@ -242,7 +242,7 @@ async def test_a_multi_az_cluster_is_known_by_rds_tools(aurora_cluster, plain, m
         report = await provider.ask(connection)
         assert report.instance_id == asked.id
         assert report.in_recovery is (asked.role is Role.READER)
-        for locate in (template.address, lambda _: None):
+        for locate in (addresses.find, lambda _: None):
             topology = settle(report, locate, now=now())
             assert found(topology) == {
                 (one.id, f"{one.id}.{domain}", 5432, one.role) for one in aurora_cluster.instances

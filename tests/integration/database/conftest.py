@@ -46,13 +46,13 @@ async def db(opened, at_rest):
 
 @pytest.fixture
 def sessions(outside, settings):
-    """Server sessions of this database that are not the fixture's own."""
+    """Server sessions of this database: of the pools, not the fixture's own or the monitor's."""
 
     async def count(state: str = "%") -> int:
         return await outside.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
             " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-            " AND state LIKE $1",
+            " AND application_name NOT LIKE '% monitor' AND state LIKE $1",
             state,
         )
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from aurora_sql.cluster._endpoints import EndpointKind, InstanceTemplate, read_endpoint
+from aurora_sql.cluster._endpoints import EndpointKind, InstanceAddresses, read_endpoint
 from aurora_sql.errors import ConfigurationError
+from aurora_sql.settings import AuroraSettings
 
 DOMAINS = [
     ("c9akciq32.eu-west-1.rds.amazonaws.com", "eu-west-1"),
@@ -24,16 +25,21 @@ PREFIXES = [
 ]
 
 
+def settings(**values):
+    """Settings of which only the endpoints matter."""
+    return AuroraSettings.from_values({"database": "d", "username": "u", **values})
+
+
 @pytest.mark.parametrize(("domain", "region"), DOMAINS)
 @pytest.mark.parametrize(("prefix", "kind"), PREFIXES)
 @pytest.mark.parametrize("ending", ["", "."])
-def test_the_template_follows_from_any_endpoint_of_a_cluster(domain, region, prefix, kind, ending):
+def test_the_pattern_follows_from_any_endpoint_of_a_cluster(domain, region, prefix, kind, ending):
     host = f"shop-1.{prefix}{domain}{ending}"
     found = read_endpoint(host)
     assert (found.kind, found.region, found.domain) == (kind, region, domain)
-    template = InstanceTemplate.of_endpoint(host, 5433)
-    assert template == InstanceTemplate(f"?.{domain}", 5433)
-    assert template.address("shop-instance-2") == (f"shop-instance-2.{domain}", 5433)
+    addresses = InstanceAddresses.of_settings(settings(write_endpoint=f"{host}:5433"))
+    assert addresses == InstanceAddresses({}, (f"?.{domain}", 5433))
+    assert addresses.find("shop-instance-2") == (f"shop-instance-2.{domain}", 5433)
 
 
 def test_the_case_of_a_name_does_not_matter():
@@ -67,7 +73,7 @@ def test_the_case_of_a_name_does_not_matter():
             "shop.global-c9akciq32.global.rds.amazonaws.com",
             EndpointKind.GLOBAL,
             None,
-            "set instance_endpoint_template",
+            "set instance_endpoints",
         ),
         (
             "shop.shardgrp-c9akciq32.eu-west-1.rds.amazonaws.com",
@@ -76,7 +82,7 @@ def test_the_case_of_a_name_does_not_matter():
             "is a shard group",
         ),
         *(
-            (host, EndpointKind.OTHER, None, "set instance_endpoint_template")
+            (host, EndpointKind.OTHER, None, "set instance_endpoints")
             for host in (
                 "db.example.com",
                 "localhost",
@@ -96,7 +102,7 @@ def test_a_name_that_does_not_tell_is_refused_with_what_to_do(host, kind, region
     found = read_endpoint(host)
     assert (found.kind, found.region, found.domain) == (kind, region, None)
     with pytest.raises(ConfigurationError) as caught:
-        InstanceTemplate.of_endpoint(host, 5432)
+        InstanceAddresses.of_settings(settings(write_endpoint=f"[{host}]" if ":" in host else host))
     assert f"write_endpoint ({host})" in str(caught.value)
     assert reason in str(caught.value)
 
@@ -107,16 +113,30 @@ def test_a_name_that_does_not_tell_is_refused_with_what_to_do(host, kind, region
         ("?.db.example.com", ("a-1.db.example.com", 5432)),
         (" db-?.example.com:6000 ", ("db-a-1.example.com", 6000)),
         ("?", ("a-1", 5432)),
+        ("a-1=10.0.0.1:6000", ("10.0.0.1", 6000)),
+        ("b=10.0.0.2, a-1 = [::1]", ("::1", 5432)),
+        ("?.db.example.com:6000, a-1=10.0.0.1", ("10.0.0.1", 5432)),
+        ("?.db.example.com:6000,b=10.0.0.1", ("a-1.db.example.com", 6000)),
+        ("b=10.0.0.2", None),
     ],
 )
-def test_a_template_can_be_configured(text, address):
-    assert InstanceTemplate.parse(text, 5432).address("a-1") == address
+def test_addresses_can_be_configured(text, address):
+    given = settings(write_endpoint="10.0.0.9", instance_endpoints=text)
+    assert InstanceAddresses.of_settings(given).find("a-1") == address
 
 
 @pytest.mark.parametrize(
-    "text", ["", "db.example.com", "?.?.example.com", "db.example.com:?", "?_.a b", "?:0", "[::?]"]
+    "text",
+    [
+        *("db.example.com", "?.?.example.com", "db.example.com:?", "?_.a b", "?:0", "[::?]"),
+        *("a=", "=10.0.0.1", "a=10.0.0.1,a=10.0.0.2", "?.x,?.y", "a=?.x", "a=10.0.0.1,", "a=b:c"),
+    ],
 )
-def test_a_template_that_cannot_work_is_refused_by_its_key(text):
-    with pytest.raises(ConfigurationError) as caught:
-        InstanceTemplate.parse(text, 5432)
-    assert f"instance_endpoint_template ({text!r})" in str(caught.value)
+def test_addresses_that_cannot_work_are_refused_by_their_key(text):
+    with pytest.raises(ConfigurationError, match=r"^instance_endpoints "):
+        settings(write_endpoint="10.0.0.9", instance_endpoints=text)
+
+
+def test_static_endpoints_need_no_addresses_of_instances():
+    with pytest.raises(ConfigurationError, match=r"instance_endpoints is of no use with topology"):
+        settings(write_endpoint="10.0.0.9", instance_endpoints="?.x", topology="static")

@@ -220,8 +220,8 @@ def test_static_endpoints_have_the_role_that_they_prove(answers, expected):
 @pytest.mark.parametrize(
     ("answers", "reason"),
     [
-        ({"a": READS}, "no endpoint accepts writes; without an answer: b"),
-        ({"a": READS, "b": READS}, "no endpoint accepts writes"),
+        ({"a": READS}, "no endpoint accepts writes: a is a reader, b did not answer"),
+        ({"a": READS, "b": READS}, "no endpoint accepts writes: a is a reader, b is a reader"),
         ({"a": WRITES, "b": WRITES}, "a, b accept writes, and only one can be the writer"),
     ],
 )

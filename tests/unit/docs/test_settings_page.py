@@ -9,7 +9,10 @@ from aurora_sql.settings._checks import NOT_BUILT
 from aurora_sql.settings._sources import pascal, variable
 
 REQUIRED = {"write_endpoint": "writer", "database": "shop", "username": "app"}
-SECTIONS = ("Where to connect", "Pools", "Time limits and retries", "Readers", "TLS", "Reporting")
+SECTIONS = (
+    *("Where to connect", "Pools", "Time limits and retries", "Readers", "Topology", "TLS"),
+    "Reporting",
+)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from aurora_sql.errors import ConnectionLost
+from aurora_sql.errors import ConnectionLost, FailoverTimeout
 
 
 async def test_a_connection_that_idled_is_checked_before_it_is_leased(lab):
@@ -235,21 +235,22 @@ async def test_a_connection_that_was_retired_is_lent_to_nobody(lab, awaited):
         other = await (task or pool.acquire())
         assert other is not pooled
         assert pooled.driver.is_closed
-        assert other.generation == pooled.generation
+        assert other.generation == pool.stats().generation == 0
         pool.release(other)
 
 
-async def test_a_connect_under_way_at_the_eviction_is_thrown_away(lab):
+async def test_a_connect_under_way_at_the_eviction_is_cut_short(lab):
+    """It may be waiting for a machine that is gone, and callers wait for the new one."""
     lab.server.hold("connect")
     async with lab.open(max_size=1) as pool:
         task = asyncio.create_task(pool.acquire())
         await lab.ticks()
+        lab.server.holding.clear()
         pool.evict()
-        lab.server.free_all()
         pooled = await task
         assert pooled.generation == 1
         assert lab.server.count("connect") == 2
-        assert lab.server.drivers[0].is_closed
+        assert len(lab.server.drivers) == 1
         pool.release(pooled)
 
 
@@ -281,18 +282,90 @@ async def test_eviction_ends_the_pause_after_failures(lab):
         assert asyncio.get_running_loop().time() == start
 
 
-async def test_a_failure_of_the_old_target_is_not_held_against_the_new_one(lab):
+async def test_hope_ends_the_pause_and_keeps_the_connections(lab):
+    async with lab.open(max_size=2, connect_retry_base=60.0, connect_retry_cap=60.0) as pool:
+        kept = await pool.acquire()
+        lab.server.fail("connect", ConnectionLost("too busy"))
+        task = asyncio.create_task(pool.acquire())
+        await asyncio.sleep(1.0)
+        start = asyncio.get_running_loop().time()
+        pool.hope()
+        pool.release(await task)
+        pool.release(kept)
+        assert asyncio.get_running_loop().time() == start
+        assert pool.stats().idle == 2
+
+
+async def test_severed_connections_are_aborted_and_the_next_are_new(lab):
+    async with lab.open(max_size=3, connect_retry_base=1.0) as pool:
+        idle, leased = await pool.acquire(), await pool.acquire()
+        pool.release(idle)
+        pool.sever(ConnectionLost("it does not answer"))
+        assert idle.driver.is_closed
+        assert leased.driver.is_closed
+        assert not pool.available or pool.stats().in_use
+        pool.release(leased)
+        await lab.ticks()
+        assert not pool.available
+        pooled = await pool.acquire()  # after the pause
+        assert pooled.generation == 1
+        assert pool.available
+        pool.release(pooled)
+
+
+async def test_who_can_go_elsewhere_is_told_at_once_that_it_was_severed(lab):
     lab.server.hold("connect")
-    async with lab.open(connect_retry_base=60.0, connect_retry_cap=60.0) as pool:
+    async with lab.open(patient=False) as pool:
         task = asyncio.create_task(pool.acquire())
         await lab.ticks()
-        pool.evict()
-        start = asyncio.get_running_loop().time()
-        lab.server.free("connect", ConnectionLost("the old writer is gone"))
-        lab.server.holding.clear()
+        pool.sever(ConnectionLost("it does not answer"))
+        with pytest.raises(ConnectionLost, match="it does not answer"):
+            await task
+        lab.server.free_all()
+
+
+async def test_waiting_without_anybody_to_connect_to_is_a_failover(lab):
+    lab.server.hold("connect")
+    async with lab.open(acquire_timeout=3.0) as pool:
+        pool.absent = "no instance accepts writes"
+        with pytest.raises(FailoverTimeout, match="no instance accepts writes, and none was found"):
+            await pool.acquire()
+        lab.server.free_all()
+
+
+async def test_it_tells_who_waits_long(lab):
+    now = asyncio.get_running_loop().time
+    async with lab.open(max_size=1) as pool:
+        pooled = await pool.acquire()
+        await asyncio.sleep(2.0)
+        assert not pool.stalled(now() - 1)  # leased, and waiting for nothing
+        pooled.task = asyncio.current_task()
+        assert pool.stalled(now() - 1)
+        assert not pool.stalled(now() - 3)
+        pooled.task = None
+        task = asyncio.create_task(pool.acquire())
+        await asyncio.sleep(2.0)
+        assert pool.stalled(now() - 1)
+        pool.release(pooled)
         pool.release(await task)
-        assert asyncio.get_running_loop().time() == start
-        assert pool.stats().open_failures == 1
+        assert not pool.stalled(now() - 1)
+
+
+@pytest.mark.parametrize("what", ["lost", "refused", "retired"])
+async def test_trouble_is_told(lab, what):
+    told = []
+    async with lab.open(min_size=0) as pool:
+        pool._troubled = lambda: told.append(what)
+        if what == "refused":
+            lab.server.fail("connect", ConnectionLost("nobody listens"))
+        pooled = await pool.acquire()
+        if what == "lost":
+            pooled.driver.abort()
+        elif what == "retired":
+            pooled.retire()
+        assert told == (["refused"] if what == "refused" else [])
+        pool.release(pooled)
+        assert told == [what]
 
 
 async def test_evicted_peers_that_do_not_answer_are_aborted_soon(lab):

@@ -68,8 +68,6 @@ def test_what_may_stand_together(make, values):
         ("region", "eu-west-1"),
         ("secret_id", "shop/db"),
         ("token_secret", SECRET),
-        ("max_replica_lag", "1s"),
-        ("topology", "aurora"),
         ("proxy_mode", True),
         ("reader_selection", "fastest"),
         ("reader_selection", "weighted"),
@@ -87,7 +85,7 @@ def test_every_refusal_has_a_test_and_a_real_setting():
     assert {name for name, _, _ in NOT_BUILT} <= set(AuroraSettings.model_fields)
     assert {name for name, _, _ in NOT_BUILT} == {
         "engine", "use_iam_authentication", "iam_role_arn", "region", "secret_id", "token_secret",
-        "max_replica_lag", "topology", "proxy_mode", "reader_selection",
+        "proxy_mode", "reader_selection",
     }  # fmt: skip
 
 

@@ -99,6 +99,7 @@ def test_only_parameters_in_code_are_found_and_nothing_else_is_touched(parts):
 
 @settings(max_examples=300, deadline=None)
 @given(texts, st.integers(0, 5000))
+@example("''-- when :a = 'x'", 11)
 def test_every_position_has_a_place_in_the_text(text, position):
     try:
         statement = Statement.from_sql(f"SELECT {text}")

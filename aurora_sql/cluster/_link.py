@@ -1,0 +1,90 @@
+"""What the monitor keeps to each address that it asks."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from aurora_sql.errors import AuroraError, ConnectionLost
+from aurora_sql.settings import format_address
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aurora_sql.cluster._endpoints import Address
+    from aurora_sql.cluster._providers import Provider, Report
+    from aurora_sql.drivers import DriverConnection
+
+_GOOD_BYE = 0.5
+
+
+class Link:
+    """One address, and a connection to it that is opened when it is needed and then kept.
+
+    Args:
+        address: Host and port.
+        connect: Opens a connection to it.
+        provider: Knows what to ask.
+        connection: One that is open already.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        connect: Callable[[Address], Awaitable[DriverConnection]],
+        provider: Provider,
+        connection: DriverConnection | None = None,
+    ) -> None:
+        self.address = address
+        self._connect = connect
+        self._provider = provider
+        self._connection = connection
+        self._turn = asyncio.Lock()
+
+    async def ask(self, limit: float, *, anew: bool = False) -> Report:
+        """Ask the instance at the address.
+
+        Args:
+            limit: Seconds, connecting included.
+            anew: Over a new connection, for the old one may lead where the address leads no more,
+                or its way may be lost. If none can be had, the old one stays.
+
+        Raises:
+            AuroraError: No answer in that time, or a refusal.
+        """
+        try:
+            async with asyncio.timeout(limit), self._turn:
+                connection = self._connection
+                if anew or connection is None or connection.is_closed:
+                    connection = await self._connect(self.address)
+                    self.drop()
+                    self._connection = connection
+                try:
+                    return await self._provider.ask(connection)
+                except BaseException:
+                    self.drop()
+                    raise
+        except TimeoutError as error:
+            raise ConnectionLost(
+                f"{format_address(self.address)} did not answer within {limit:.3g} s",
+                retry_safe=True,
+            ) from error
+
+    def drop(self) -> None:
+        """Close the connection at once."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+    async def close(self) -> None:
+        """Close the connection with a good-bye, for which there is half a second."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            with suppress(AuroraError, TimeoutError):
+                async with asyncio.timeout(_GOOD_BYE):
+                    await connection.close()
+        finally:
+            connection.abort()

@@ -1,0 +1,227 @@
+"""The task that keeps the topology true, and finds the new writer when the old one is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aurora_sql.errors import (
+    AuroraError,
+    AuthenticationFailed,
+    ConnectionFailed,
+    ConnectionLost,
+    TlsError,
+    TooManyConnections,
+)
+
+if TYPE_CHECKING:
+    from aurora_sql.cluster._link import Link
+    from aurora_sql.cluster._sight import Sight
+    from aurora_sql.pool import Pool
+    from aurora_sql.types import Instance, Topology
+
+_logger = logging.getLogger("aurora_sql.cluster")
+
+_AGAIN: Final = 0.05
+"""Seconds between two questions to one instance while the writer is searched for."""
+_QUICK: Final = 0.1
+"""First pause after trouble; it grows by half each time until it is the calm one."""
+_GROWTH: Final = 1.5
+_REFUSALS: Final = (AuthenticationFailed, TlsError, TooManyConnections)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often the monitor looks, in seconds.
+
+    Attributes:
+        calm: Between two looks while all is well.
+        detection: In which an instance that stopped answering is given up.
+    """
+
+    calm: float
+    detection: float
+
+    @property
+    def tick(self) -> float:
+        """Between two looks at the calls that wait for an answer; takes no round trip."""
+        return self.detection / 12
+
+    @property
+    def patience(self) -> float:
+        """After which a call without an answer makes its instance suspect."""
+        return self.detection / 4
+
+    @property
+    def answer(self) -> float:
+        """For an answer to the monitor; a suspect gets two of these, the second one anew."""
+        return self.detection / 4
+
+
+class Watched(Protocol):
+    """What the monitor watches and tells: the cluster."""
+
+    def pools(self) -> dict[Instance, Pool]:
+        """Return the pool of each instance."""
+        ...
+
+    def apply(self, topology: Topology) -> None:
+        """Take over a topology; called with an equal one too, which has newer figures."""
+        ...
+
+    def bereave(self) -> None:
+        """There is no writer at present."""
+        ...
+
+    def give_up(self, instance: Instance, pool: Pool, seconds: float) -> None:
+        """An instance does not answer any more."""
+        ...
+
+
+class Monitor:
+    """Looks at the instances: now and then, at once after trouble, and at who does not answer.
+
+    Args:
+        sight: Asks the instances.
+        cluster: Is watched, and told.
+        pace: How often.
+    """
+
+    def __init__(self, sight: Sight, cluster: Watched, pace: Pace) -> None:
+        self._sight = sight
+        self._cluster = cluster
+        self._pace = pace
+        self._alarm = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start the task."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="cluster monitor")
+
+    async def close(self) -> None:
+        """End the task and close its connections."""
+        task, self._task = self._task, None
+        try:
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        finally:
+            await self._sight.close()
+
+    def alarm(self) -> None:
+        """Something broke: look at once."""
+        self._alarm.set()
+
+    async def _run(self) -> None:
+        pause = self._pace.calm
+        while True:
+            try:
+                troubled = await self._rest(pause)
+                await self._look(troubled=troubled)
+            except Exception:
+                # Nobody would notice that it ended: until the next failover.
+                _logger.exception("the look at the cluster broke; the next one follows")
+                troubled = False
+            pause = _QUICK if troubled else min(pause * _GROWTH, self._pace.calm)
+
+    async def _rest(self, pause: float) -> bool:
+        """Wait until the next look is due; return whether it is for trouble."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + pause
+        # Trouble comes in crowds: one look serves all of it.
+        await asyncio.sleep(min(_AGAIN, pause))
+        while (left := until - loop.time()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, self._pace.tick)):
+                    await self._alarm.wait()
+            if self._alarm.is_set():
+                self._alarm.clear()
+                return True
+            if await self._find_silent(loop.time()):
+                return True
+        return False
+
+    async def _look(self, *, troubled: bool) -> None:
+        try:
+            topology = await self._sight.look(self._pace.answer * 2, troubled=troubled)
+        except AuroraError as error:
+            _logger.warning("looking for the writer: %s: %s", type(error).__name__, error)
+            topology = await self.search()
+            self._alarm.clear()  # what it was about has been dealt with
+        self._cluster.apply(topology)
+
+    # -- who does not answer ---------------------------------------------------------------
+
+    async def _find_silent(self, now: float) -> bool:
+        """Give up instances whose calls wait and that answer no question either."""
+        since = now - self._pace.patience
+        suspects = [
+            (instance, pool)
+            for instance, pool in self._cluster.pools().items()
+            if pool.stalled(since)
+        ]
+        if not suspects:
+            return False
+        gone = await asyncio.gather(*(self._is_gone(instance) for instance, _ in suspects))
+        for (instance, pool), silent in zip(suspects, gone, strict=True):
+            if silent:
+                self._cluster.give_up(instance, pool, self._pace.detection)
+        return any(gone)
+
+    async def _is_gone(self, instance: Instance) -> bool:
+        link = self._sight.link((instance.host, instance.port))
+        if link is None:
+            return False
+        for anew in (False, True):
+            try:
+                await link.ask(self._pace.answer, anew=anew)
+            except _REFUSALS:
+                return False  # to be refused is to be answered
+            except (ConnectionFailed, ConnectionLost) as error:
+                _logger.debug("%s is silent: %s", instance.id, error)
+            except AuroraError:
+                return False
+            else:
+                return False
+        return True
+
+    # -- the search for the writer ---------------------------------------------------------
+
+    async def search(self) -> Topology:
+        """Ask all instances at once, again and again, until one proves to be the writer."""
+        tasks: dict[Link, asyncio.Task[Topology]] = {}
+        asked: set[Link] = set()
+        bereft = False
+        try:
+            while True:
+                # An answer can tell of instances that were not known.
+                for link in self._sight.links.values():
+                    if link not in tasks:
+                        tasks[link] = asyncio.create_task(self._ask(link, asked))
+                done, _ = await asyncio.wait(
+                    tasks.values(), timeout=_AGAIN, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    return task.result()
+                if not bereft and asked.issuperset(tasks):
+                    bereft = True
+                    self._cluster.bereave()
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    async def _ask(self, link: Link, asked: set[Link]) -> Topology:
+        while True:
+            try:
+                topology = await self._sight.probe(link, self._pace.answer)
+            except AuroraError as error:
+                _logger.debug("looking for the writer: %s", error)
+            else:
+                if topology is not None:
+                    return topology
+            asked.add(link)
+            await asyncio.sleep(_AGAIN)

@@ -1,0 +1,227 @@
+"""Who is asked for the instances, and what the answers prove: one way for each kind of topology."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from aurora_sql.cluster._link import Link
+from aurora_sql.cluster._providers import StaticEndpoints
+from aurora_sql.cluster._topology import settle, settle_static
+from aurora_sql.errors import AuroraError, NoWriterAvailable, TooManyConnections
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from aurora_sql.cluster._endpoints import Address, InstanceAddresses
+    from aurora_sql.cluster._providers import Provider, Report
+    from aurora_sql.drivers import DriverConnection
+    from aurora_sql.types import Instance, Topology
+
+    Connect = Callable[[Address], Awaitable[DriverConnection]]
+
+_PROOFS: Final = 2
+"""New connections over which an endpoint has to prove again that it leads to the writer."""
+
+
+class Sight(ABC):
+    """Sees the cluster through links to its instances.
+
+    Attributes:
+        links: A link for each address that may lead to the writer.
+    """
+
+    links: dict[Address, Link]
+
+    @abstractmethod
+    async def look(self, limit: float, *, troubled: bool) -> Topology:
+        """Ask whom it takes to know all while all is well.
+
+        Args:
+            limit: Seconds for each answer.
+            troubled: Something broke, or a connection led to an instance that it should not.
+
+        Raises:
+            AuroraError: The present writer does not answer, or is the writer no more.
+        """
+
+    @abstractmethod
+    async def probe(self, link: Link, limit: float) -> Topology | None:
+        """Ask one instance whether it is the writer; None where it does not prove it.
+
+        Raises:
+            AuroraError: It does not answer.
+        """
+
+    def link(self, address: Address) -> Link | None:
+        """Return the link to an address, None where there is none."""
+        return self.links.get(address)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await asyncio.gather(*(link.close() for link in self.links.values()))
+
+
+class StaticSight(Sight):
+    """Endpoints that are the instances: each is asked for itself.
+
+    Args:
+        writer: The endpoint that should lead to the writer.
+        readers: The others.
+        connect: Opens a connection to an address.
+        connection: One to the writer's endpoint that is open already.
+    """
+
+    def __init__(
+        self,
+        writer: Instance,
+        readers: Iterable[Instance],
+        connect: Connect,
+        connection: DriverConnection | None,
+    ) -> None:
+        self._endpoint = (writer.host, writer.port)
+        self._writer_id = writer.id
+        self._instances = {(one.host, one.port): one for one in (writer, *readers)}
+        provider = StaticEndpoints()
+        self.links = {
+            address: Link(
+                address, connect, provider, connection if address == self._endpoint else None
+            )
+            for address in self._instances
+        }
+        self._epoch = 0
+
+    async def look(self, limit: float, *, troubled: bool) -> Topology:
+        """Ask all endpoints, side by side; after trouble the writer over a new connection.
+
+        What was taken for an instance may be a name that leads now here, now there.
+        """
+        answers = await asyncio.gather(
+            *(
+                self._ask(link, limit, anew=troubled and instance.id == self._writer_id)
+                for link, instance in zip(
+                    self.links.values(), self._instances.values(), strict=True
+                )
+            ),
+            return_exceptions=True,
+        )
+        reports: dict[str, Report] = {}
+        for instance, answer in zip(self._instances.values(), answers, strict=True):
+            if not isinstance(answer, BaseException):
+                reports[instance.id] = answer
+            elif not isinstance(answer, AuroraError):
+                raise answer
+        return self._settle(reports)
+
+    @staticmethod
+    async def _ask(link: Link, limit: float, *, anew: bool) -> Report:
+        try:
+            return await link.ask(limit, anew=anew)
+        except TooManyConnections:
+            return await link.ask(limit)
+
+    async def probe(self, link: Link, limit: float) -> Topology | None:
+        """Ask one endpoint; that of the writer anew each time, for its name may lead elsewhere.
+
+        Another endpoint that accepts writes may be a name for all readers, and lead to the next
+        one with the next connection: it has to prove itself several times.
+        """
+        named = link.address == self._endpoint
+        report = await link.ask(limit, anew=named)
+        for _ in range(0 if named else _PROOFS):
+            if not report.in_recovery:
+                report = await link.ask(limit, anew=True)
+        if report.in_recovery:
+            return None
+        try:
+            return self._settle({self._instances[link.address].id: report})
+        except NoWriterAvailable:
+            return None
+
+    def _settle(self, reports: dict[str, Report]) -> Topology:
+        topology = settle_static(
+            self._instances.values(), reports, now=datetime.now(UTC), current=self._writer_id
+        )
+        if topology.writer is not None:
+            epoch = reports[topology.writer.id].epoch or 0
+            if epoch < self._epoch:
+                raise NoWriterAvailable(
+                    f"{topology.writer.id} accepts writes on timeline {epoch}, and there has been"
+                    f" a writer on timeline {self._epoch}: it was demoted and does not know it"
+                )
+            self._epoch = epoch
+            self._writer_id = topology.writer.id
+        return topology
+
+
+class ClusterSight(Sight):
+    """A cluster whose instances know each other: the writer is asked for all.
+
+    Args:
+        endpoint: Address of the write endpoint.
+        addresses: Where instances are found by their identifiers.
+        provider: Knows what to ask.
+        connect: Opens a connection to an address.
+        connection: One to the write endpoint that is open already.
+    """
+
+    def __init__(
+        self,
+        endpoint: Address,
+        addresses: InstanceAddresses,
+        provider: Provider,
+        connect: Connect,
+        connection: DriverConnection | None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._addresses = addresses
+        self._provider = provider
+        self._connect = connect
+        self._writer = endpoint
+        self.links = {endpoint: Link(endpoint, connect, provider, connection)}
+
+    async def look(self, limit: float, *, troubled: bool) -> Topology:  # noqa: ARG002 - each address is one instance
+        """Ask the writer."""
+        report = await self.links[self._writer].ask(limit)
+        if report.in_recovery:
+            self._meet(report)
+            raise NoWriterAvailable(f"{report.instance_id} is a reader now")
+        return self._settle(report)
+
+    async def probe(self, link: Link, limit: float) -> Topology | None:
+        """Ask one instance; a reader's word that another is the writer proves nothing yet."""
+        report = await link.ask(limit, anew=link.address == self._endpoint)
+        if report.in_recovery:
+            self._meet(report)
+            return None
+        try:
+            return self._settle(report)
+        except NoWriterAvailable:
+            return None
+
+    def _settle(self, report: Report) -> Topology:
+        topology = settle(report, self._addresses.find, now=datetime.now(UTC))
+        self._keep({(one.host, one.port) for one in topology.instances})
+        if topology.writer is not None:
+            self._writer = (topology.writer.host, topology.writer.port)
+        return topology
+
+    def _meet(self, report: Report) -> None:
+        """Learn of instances that could be the writer."""
+        for row in report.rows:
+            address = self._addresses.find(row.instance_id) or row.address
+            if address is not None:
+                self._add(address)
+
+    def _add(self, address: Address) -> None:
+        if address not in self.links:
+            self.links[address] = Link(address, self._connect, self._provider)
+
+    def _keep(self, addresses: set[Address]) -> None:
+        """Have links to these addresses and to the write endpoint, and to no others."""
+        for address in addresses:
+            self._add(address)
+        for address in self.links.keys() - addresses - {self._endpoint}:
+            self.links.pop(address).drop()
