@@ -1,0 +1,393 @@
+"""Drills 3, 7, 8 and 16 to 20: the instances change, or stop answering, and callers are served."""
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from aurora_sql import (
+    Aurora,
+    ConnectionLost,
+    DeadlineExceeded,
+    FailoverTimeout,
+    InstanceSilent,
+    TopologyChanged,
+    deadline,
+)
+from aurora_sql.local import LocalCluster
+from aurora_sql.local.faults import BlackHole
+from aurora_sql.migrations import apply, new
+from aurora_sql.types import Role
+
+CALLERS = 4
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """A cluster with the tables of the drills."""
+
+    @asynccontextmanager
+    async def make(readers=2, **options):
+        async with LocalCluster(readers=readers, **options) as cluster:
+            new(tmp_path, "commit markers", commit_markers=True)
+            await apply(cluster.settings(), tmp_path)
+            async with Aurora(cluster.settings()) as db:
+                await db.execute("CREATE TABLE ledger (id int NOT NULL, caller int NOT NULL)")
+                await db.execute("CREATE TABLE counters (id int PRIMARY KEY, value int NOT NULL)")
+                await db.execute("INSERT INTO counters SELECT n, 0 FROM generate_series(1, 8) AS n")
+            await cluster.wait_replayed()
+            yield cluster
+
+    return make
+
+
+@pytest.fixture
+def connected(sql_folder):
+    """Open an Aurora with small pools, and gather its events."""
+
+    def make(settings, **changes):
+        events = []
+        settings = settings.replace({"min_pool_size": 2, "max_pool_size": 8} | changes)
+        return Aurora(settings, sql=sql_folder, observers=[events.append]), events
+
+    return make
+
+
+def writer_of(cluster):
+    return next(one.id for one in cluster.instances if one.role is Role.WRITER)
+
+
+def through(proxy):
+    return {"write_endpoint": f"{proxy.host}:{proxy.port}", "read_endpoint": None}
+
+
+async def until(condition, seconds=20.0):
+    """Wait for what has to come about."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - looks at plain attributes
+            await asyncio.sleep(0.02)
+
+
+async def place(tx, number, caller):
+    assert await tx.sql.ledger.count_up(id=1 + number % 8) == 1
+    return await tx.sql.ledger.add(id=number, caller=caller)
+
+
+class Load:
+    """Callers that write units of work, and what they were told."""
+
+    def __init__(self, db, ledger, limit=20.0):
+        self.db, self.ledger, self.limit = db, ledger, limit
+        self.working, self.longest = True, 0.0
+        self.acknowledged_at = []
+
+    async def write(self, caller):
+        number = caller
+        while self.working:
+            started = time.monotonic()
+            with deadline(self.limit):
+                await self.db.run_in_transaction(place, number, caller)
+            now = time.monotonic()
+            self.longest = max(self.longest, now - started)
+            self.acknowledged_at.append(now)
+            self.ledger.acknowledged.add(number)
+            number += CALLERS
+
+    @asynccontextmanager
+    async def going(self):
+        async with asyncio.TaskGroup() as group:
+            for caller in range(CALLERS):
+                group.create_task(self.write(caller))
+            try:
+                await until(lambda: len(self.acknowledged_at) > CALLERS)
+                yield self
+            finally:
+                self.working = False
+
+    async def more(self, seconds=20.0):
+        """Wait until writes are acknowledged that began after now."""
+        before = len(self.acknowledged_at)
+        await until(lambda: len(self.acknowledged_at) > before + 2 * CALLERS, seconds)
+
+    async def check(self, cluster, past_the_library):
+        """Compare with the server, past the library."""
+        server = await past_the_library(cluster)
+        written = [row["id"] for row in await server.fetch("SELECT id FROM ledger")]
+        self.ledger.compare(written)
+        assert await server.fetchval("SELECT sum(value) FROM counters") == len(written)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("topology", ["static", "aurora"])
+async def test_a_frozen_writer_is_given_up_and_another_promoted(
+    prepared, connected, ledger, past_the_library, at_rest, topology
+):
+    async with prepared() as cluster:
+        frozen = writer_of(cluster)
+        db, events = connected(cluster.settings(topology=topology))
+        async with db:
+            async with Load(db, ledger).going() as load:
+                await cluster.pause(frozen)
+                await until(lambda: any(isinstance(one, InstanceSilent) for one in events))
+                await until(lambda: db.topology.writer is None)
+                assert await db.reader.fetch_value("SELECT count(*) FROM counters") == 8
+                await cluster.failover()
+                await load.more()
+            await at_rest(db)
+        await load.check(cluster, past_the_library)
+        changes = [one for one in events if isinstance(one, TopologyChanged)]
+        assert [one.writer is None for one in changes][:2] == [True, False]
+
+
+@pytest.mark.timeout(120)
+async def test_a_writer_that_was_frozen_goes_on(
+    prepared, connected, ledger, past_the_library, at_rest, length
+):
+    async with prepared(readers=0) as cluster:
+        db, events = connected(cluster.settings())
+        async with db:
+            async with Load(db, ledger, limit=60.0).going() as load:
+                await cluster.pause("writer")
+                await asyncio.sleep(length(4, 30))
+                assert any(isinstance(one, InstanceSilent) for one in events)
+                await cluster.resume("writer")
+                await load.more()
+            await at_rest(db)
+        await load.check(cluster, past_the_library)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("connections", ["open", "new", "all"])
+async def test_packets_vanish(
+    prepared, connected, ledger, past_the_library, at_rest, length, connections
+):
+    """Of open connections, of new ones, or of both; callers are told, and served when it heals."""
+    async with prepared(readers=0) as cluster, cluster.fault_proxy("writer") as proxy:
+        db, events = connected(cluster.settings().replace(through(proxy)))
+        async with db:
+            async with Load(db, ledger, limit=60.0).going() as load:
+                proxy.inject(BlackHole(), on=connections)
+                if connections == "all":
+                    began = time.monotonic()
+                    await until(lambda: any(isinstance(one, InstanceSilent) for one in events))
+                    print(  # noqa: T201 - the report
+                        f"\na black hole was given up after {time.monotonic() - began:.1f} s"
+                    )
+                    with deadline(0.5), pytest.raises((DeadlineExceeded, FailoverTimeout)):
+                        await db.fetch_value("SELECT 1")
+                if connections == "new":
+                    await load.more()  # they are served by those that are open
+                await asyncio.sleep(length(0.5, 20))
+                proxy.heal()
+                await load.more()
+            await at_rest(db)
+        await load.check(cluster, past_the_library)
+
+
+@pytest.mark.timeout(120)
+async def test_calls_in_a_black_hole_end_long_before_their_deadline(prepared, connected):
+    async with prepared(readers=0) as cluster, cluster.fault_proxy("writer") as proxy:
+        settings = cluster.settings().replace(through(proxy))
+        db, _ = connected(settings, enable_retry_on_failure=False, connection_timeout=4.0)
+        async with db:
+            await db.sql.ledger.add(id=0, caller=1)  # prepared: the next one is sent at once
+            began = time.monotonic()
+            proxy.inject(BlackHole())
+            with pytest.raises(ConnectionLost) as caught:
+                await db.sql.ledger.add(id=1, caller=1)
+            assert caught.value.outcome_unknown
+            assert time.monotonic() - began < 30  # its deadline would be after 60
+            with pytest.raises(FailoverTimeout, match="no instance accepts writes since"):
+                await db.execute("SELECT 1")
+            proxy.heal()
+
+
+@pytest.mark.timeout(120)
+async def test_a_long_query_is_left_in_peace(prepared, connected):
+    """An instance that is busy, and answers others, is not silent."""
+    async with prepared(readers=1) as cluster:
+        db, events = connected(cluster.settings(), failure_detection=1.0)
+        async with db:
+            await asyncio.gather(
+                db.fetch_value("SELECT 1 FROM pg_sleep(4)"),
+                db.reader.fetch_value("SELECT 1 FROM pg_sleep(4)"),
+            )
+        assert events == [one for one in events if not isinstance(one, InstanceSilent)]
+
+
+@pytest.mark.timeout(120)
+async def test_two_servers_claim_to_be_the_writer(prepared, connected, past_the_library):
+    """The one that was promoted last is, and the old one is refused even when it comes first."""
+    async with prepared() as cluster:
+        old, heir, _ = cluster.instances
+        settings = cluster.settings()
+        db, _ = connected(settings, topology_refresh=0.2)
+        async with db:
+            assert await db.reader.fetch_value("SELECT pg_is_in_recovery()")
+            promoted = await connected_to(cluster, heir)
+            await promoted.execute("SELECT pg_promote()")
+            await until(lambda: db.topology.writer.port and db.topology.writer.host == heir.host)
+            await asyncio.sleep(1)
+            assert db.topology.writer.host == heir.host
+            assert {one.host for one in db.topology.readers} >= {old.host}
+            assert await db.fetch_value("SELECT inet_server_addr()::text") == f"{heir.host}/32"
+        # The settings name the old one first: who opens anew goes to the new one too.
+        again, _ = connected(settings)
+        async with again:
+            assert again.topology.writer.host == heir.host
+        await promoted.close()
+
+
+async def connected_to(cluster, instance):
+    return await asyncpg.connect(
+        host=instance.host,
+        port=instance.port,
+        user=cluster.username,
+        password=cluster.password,
+        database=cluster.database,
+    )
+
+
+@pytest.mark.timeout(120)
+async def test_the_writer_is_demoted_while_its_connections_stay(
+    prepared, connected, ledger, past_the_library, at_rest
+):
+    """It answers, and refuses writes; the pool must not go on handing its connections out."""
+    async with prepared() as cluster:
+        old, heir, _ = cluster.instances
+        db, _ = connected(cluster.settings(), topology_refresh=60.0)
+        async with db:
+            demoted = await connected_to(cluster, old)
+            promoted = await connected_to(cluster, heir)
+            await promoted.execute("SELECT pg_promote()")
+            await demoted.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+            await demoted.execute("SELECT pg_reload_conf()")
+            await asyncio.sleep(0.3)
+            for number in range(4):
+                with deadline(20):
+                    await db.run_in_transaction(place, number, 0)
+            assert db.topology.writer.host == heir.host
+            await at_rest(db)
+        assert await promoted.fetchval("SELECT count(*) FROM ledger") == 4
+        await demoted.execute("SET default_transaction_read_only = off")
+        assert await demoted.fetchval("SELECT count(*) FROM ledger") == 0
+        await demoted.close()
+        await promoted.close()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("topology", ["static", "aurora"])
+async def test_the_name_leads_to_the_old_writer_for_a_while(
+    prepared, connected, ledger, past_the_library, at_rest, topology
+):
+    async with prepared(endpoint_lag=2.0) as cluster:
+        (writer, port), (reader, reader_port) = cluster.writer_endpoint, cluster.reader_endpoint
+        settings = cluster.settings(topology=topology)
+        if topology == "static":
+            settings = settings.replace(
+                {"write_endpoint": f"{writer}:{port}", "read_endpoint": f"{reader}:{reader_port}"}
+            )
+        db, _ = connected(settings)
+        async with db:
+            async with Load(db, ledger).going() as load:
+                for _ in range(2):
+                    await cluster.kill(writer_of(cluster))
+                    change = await cluster.failover()
+                    await until(lambda: load.acknowledged_at[-1] > change.accepted_at)  # noqa: B023
+                    await load.more()
+            # While the name still leads to the old writer, a new process must not settle on it.
+            again, _ = connected(settings)
+            if topology == "aurora":
+                async with again:
+                    assert again.topology.writer.id == writer_of(cluster)
+            await at_rest(db)
+        await load.check(cluster, past_the_library)
+
+
+@pytest.mark.timeout(120)
+async def test_all_readers_go_and_come_back(prepared, connected):
+    async with prepared() as cluster:
+        readers = [one.id for one in cluster.instances[1:]]
+        db, _ = connected(cluster.settings(topology="aurora"), topology_refresh=0.3)
+        errors, served, working = [], Counter(), True
+
+        async def read():
+            while working:
+                with deadline(10):
+                    try:
+                        served[await db.reader.fetch_value("SELECT pg_is_in_recovery()")] += 1
+                    except Exception as error:  # noqa: BLE001 - any is one too many
+                        errors.append(error)
+
+        async with db, asyncio.TaskGroup() as group:
+            for _ in range(CALLERS):
+                group.create_task(read())
+            for _ in range(2):
+                for which in readers:
+                    await cluster.kill(which)
+                before = served[False]
+                await until(lambda: served[False] > before + 10)  # noqa: B023 - the writer's
+                for which in readers:
+                    await cluster.restart(which)
+                before = served[True]
+                await until(lambda: served[True] > before + 10)  # noqa: B023
+            working = False
+        assert errors == []
+
+
+@pytest.mark.timeout(120)
+async def test_readers_join_and_leave_without_a_restart(prepared, connected, at_rest):
+    async with prepared(readers=1) as cluster:
+        db, events = connected(cluster.settings(topology="aurora"), topology_refresh=0.2)
+        async with db:
+            added = await cluster.add_reader()
+            await until(lambda: added in {one.id for one in db.topology.readers})
+            asked = {
+                await db.reader.fetch_value("SELECT aurora_db_instance_identifier()")
+                for _ in range(20)
+            }
+            assert asked == {"instance-2", added}
+            await cluster.remove_reader(added)
+            await until(lambda: added not in {one.id for one in db.topology.readers})
+            assert set(db.pool_stats()) == {"instance-1", "instance-2"}
+            assert await db.reader.fetch_value("SELECT 1") == 1
+            await at_rest(db)
+        told = [
+            (one.readers_added, one.readers_removed)
+            for one in events
+            if isinstance(one, TopologyChanged)
+        ]
+        assert ((added,), ()) in told
+        assert ((), (added,)) in told
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("topology", ["static", "aurora"])
+async def test_a_reader_too_far_behind_gets_no_reads(prepared, connected, topology):
+    async with prepared() as cluster:
+        settings = cluster.settings(topology=topology)
+        db, _ = connected(settings, topology_refresh=0.2, max_replica_lag=1.0)
+        late = cluster.instances[1]
+        async with db:
+            await cluster.set_lag(late.id, seconds=30)
+
+            async def readers_asked():
+                await db.execute("UPDATE counters SET value = value + 1")
+                query = "SELECT host(inet_server_addr())"
+                return {await db.reader.fetch_value(query) for _ in range(10)}
+
+            others = {one.host for one in cluster.instances} - {late.host}
+            await until_read_from(readers_asked, others - {cluster.instances[0].host})
+            await cluster.set_lag(cluster.instances[2].id, seconds=30)
+            await until_read_from(readers_asked, {cluster.instances[0].host})  # the writer
+            await cluster.set_lag(late.id, seconds=0)
+            await until_read_from(readers_asked, {late.host})
+
+
+async def until_read_from(readers_asked, hosts):
+    async with asyncio.timeout(30):
+        while await readers_asked() != hosts:  # noqa: ASYNC110 - asks servers
+            await asyncio.sleep(0.1)

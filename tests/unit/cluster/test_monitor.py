@@ -1,0 +1,194 @@
+"""The monitor's task: when it looks, and that nothing ends it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from aurora_sql.cluster._monitor import Monitor, Pace
+from aurora_sql.cluster._sight import Sight
+from aurora_sql.errors import ConnectionLost, TooManyConnections
+from aurora_sql.types import Instance, Role, Topology
+
+WRITER = Instance("a", "a", 1, Role.WRITER)
+HEIR = Instance("b", "b", 1, Role.WRITER)
+QUICK = Pace(calm=0.05, detection=0.12)
+CALM = Pace(calm=60.0, detection=0.12)
+
+
+class Link:
+    """An address that answers, or does not."""
+
+    def __init__(self, address, answer):
+        self.address, self.answer, self.asked = address, answer, []
+
+    async def ask(self, limit, *, anew=False):
+        self.asked.append(anew)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def close(self):
+        pass
+
+
+class FakeSight(Sight):
+    """Sees what the test says; a link that answers with a topology proves it."""
+
+    def __init__(self, answer, **answers):
+        self.answer, self.looks, self.probed = answer, [], []
+        self.links = {name: Link(name, answer) for name, answer in answers.items()}
+
+    def link(self, address):
+        return self.links.get(address[0])
+
+    async def look(self, limit, *, troubled):
+        self.looks.append(troubled)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def probe(self, link, limit):
+        self.probed.append(link.address)
+        answer = await link.ask(limit)
+        if isinstance(answer, str):  # a reader that knows of one more
+            self.links.setdefault(answer, Link(answer, Topology(HEIR)))
+            return None
+        return answer
+
+
+class Pool:
+    """As much of a pool as the monitor looks at."""
+
+    def __init__(self, stalled=False):
+        self.waits = stalled
+
+    def stalled(self, since):
+        return self.waits
+
+
+class Cluster:
+    """Writes down what it is told."""
+
+    def __init__(self, pool=None):
+        self.pool, self.told = pool or Pool(), []
+
+    def pools(self):
+        return {WRITER: self.pool}
+
+    def apply(self, topology):
+        self.told.append(topology.writer)
+
+    def bereave(self):
+        self.told.append(None)
+
+    def give_up(self, instance, pool, seconds):
+        self.told.append((instance.id, seconds))
+        pool.waits = False
+
+
+@pytest.fixture
+async def watch():
+    """Start a monitor; it is closed at the end."""
+    monitors = []
+
+    def start(sight, cluster, pace=QUICK):
+        monitor = Monitor(sight, cluster, pace)
+        monitors.append(monitor)
+        monitor.start()
+        return monitor
+
+    yield start
+    for monitor in monitors:
+        await monitor.close()
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - looks at plain attributes
+            await asyncio.sleep(0.005)
+
+
+async def test_it_looks_again_and_again(watch):
+    sight, cluster = FakeSight(Topology(WRITER)), Cluster()
+    watch(sight, cluster)
+    await until(lambda: len(cluster.told) > 2)
+    assert set(cluster.told) == {WRITER}
+    assert set(sight.looks) == {False}
+
+
+async def test_an_alarm_is_answered_at_once_and_many_by_one_look(watch):
+    sight, cluster = FakeSight(Topology(WRITER)), Cluster()
+    monitor = watch(sight, cluster, CALM)
+    for _ in range(100):
+        monitor.alarm()
+    await until(lambda: cluster.told)
+    assert sight.looks == [True]
+
+
+async def test_what_breaks_in_a_look_does_not_end_it(watch, caplog):
+    sight, cluster = FakeSight(ZeroDivisionError("a fault of ours")), Cluster()
+    watch(sight, cluster)
+    await until(lambda: len(sight.looks) > 1)
+    assert "the look at the cluster broke" in caplog.text
+    sight.answer = Topology(WRITER)
+    await until(lambda: cluster.told == [WRITER])
+
+
+async def test_without_an_answer_all_are_asked_until_one_proves_itself(watch):
+    lost = ConnectionLost("gone")
+    sight, cluster = FakeSight(lost, a=lost, b=Topology(None)), Cluster()
+    sight.links["b"].answer = lost
+    watch(sight, cluster)
+    await until(lambda: cluster.told == [None])
+    await until(lambda: len(sight.probed) > 6)
+    assert cluster.told == [None]  # told once
+    sight.answer = sight.links["b"].answer = Topology(HEIR)
+    await until(lambda: len(cluster.told) > 1)
+    assert cluster.told[:2] == [None, HEIR]
+    assert {"a", "b"} <= set(sight.probed)
+
+
+async def test_one_that_was_not_known_is_asked_too(watch):
+    sight, cluster = FakeSight(ConnectionLost("gone"), a=ConnectionLost("gone"), b="c"), Cluster()
+    watch(sight, cluster)
+    await until(lambda: HEIR in cluster.told)
+    assert "c" in sight.probed
+
+
+@pytest.mark.parametrize(
+    ("answer", "gone"),
+    [
+        (ConnectionLost("silent"), True),
+        (TooManyConnections("full"), False),
+        (Topology(WRITER), False),
+    ],
+)
+async def test_who_answers_nothing_is_given_up_and_who_answers_anything_is_not(watch, answer, gone):
+    sight, cluster = FakeSight(Topology(WRITER), a=answer), Cluster(Pool(stalled=True))
+    watch(sight, cluster, CALM)
+    await until(lambda: len(sight.links["a"].asked) > 1)
+    if gone:
+        assert sight.links["a"].asked == [False, True]
+        assert cluster.told[0] == ("a", CALM.detection)
+        await until(lambda: sight.looks == [True])
+    else:
+        assert cluster.told == sight.looks == []
+
+
+async def test_nobody_is_asked_while_nobody_waits(watch):
+    sight, cluster = FakeSight(Topology(WRITER), a=Topology(WRITER)), Cluster()
+    watch(sight, cluster, CALM)
+    await asyncio.sleep(0.2)
+    assert sight.links["a"].asked == []
+
+
+async def test_closing_in_the_middle_of_a_search_ends_it(watch):
+    lost = ConnectionLost("gone")
+    sight, cluster = FakeSight(lost, a=lost), Cluster()
+    monitor = watch(sight, cluster)
+    await until(lambda: cluster.told == [None])
+    before = asyncio.all_tasks()
+    await monitor.close()
+    assert len(asyncio.all_tasks() & before) == 1
