@@ -261,6 +261,45 @@ def layers(
 
 
 @app.command()
+def monitor(
+    *,
+    callers: Callers = 16,
+    pairs: Annotated[int, typer.Option(min=2, help="Interleaved pairs.")] = 20,
+    seconds: Annotated[float, typer.Option(help="Length of one measurement.")] = 1.0,
+    rest: Annotated[float, typer.Option(help="Seconds at rest, each way.")] = 20.0,
+    readers: Readers = 2,
+    loop: Loop = LoopKind.AUTO,
+    url: Url = None,
+    settings: SettingsFile = None,
+    environment: Environment = False,
+    shop: Shop = None,
+) -> None:
+    """Measure what following the topology costs, at rest and under load."""
+    from benchmarks import _monitor  # noqa: PLC0415 - only this command needs it
+
+    place = Place(url=url, settings=settings, environment=environment, readers=readers)
+    files, size = shop_files(shop), Size.of(0.3)
+    place.given()
+
+    async def work() -> _monitor.MonitorCost:
+        with LiveReport(_console, 0) as report:
+            report.stage("preparing servers and data")
+            async with place.shop(files, size) as target:
+                return await _monitor.measure(
+                    target,
+                    files,
+                    size,
+                    callers=callers,
+                    pairs=pairs,
+                    seconds=seconds,
+                    rest=rest,
+                    progress=report.stage,
+                )
+
+    _console.print(_monitor.table(run_loop(work, loop)))
+
+
+@app.command()
 def memory(
     *,
     rows: Annotated[int, typer.Option(min=1, help="Rows, each way.")] = 1_000_000,

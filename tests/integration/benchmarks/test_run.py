@@ -1,13 +1,14 @@
 """The suite end to end on a small cluster: what it measures, and what it leaves behind."""
 
 import asyncio
+import math
 import signal
 
 import pytest
 
 from aurora_sql.errors import ConfigurationError
 from aurora_sql.types import Role
-from benchmarks import _layers, _memory, _shop
+from benchmarks import _layers, _memory, _monitor, _shop
 from benchmarks._results import BARE, OURS, POOL, Options, Result
 from benchmarks._rows import MODELS, OPERATIONS
 from benchmarks._suite import DifferentAnswers, Suite
@@ -324,6 +325,32 @@ async def test_layers_add_up_to_the_public_call(target):
     assert all(cost.alone > 0 and cost.network > 0 for cost in costs)
     # What waits for a server takes longer than what does not, whatever the machine.
     assert all(cost.network > cost.alone for cost in costs)
+
+
+async def test_the_cost_of_the_monitor_is_measured_in_pairs(target):
+    async with sandbox(target, FILES, SIZE) as place:
+        cost = await _monitor.measure(
+            place,
+            FILES,
+            SIZE,
+            callers=2,
+            pairs=3,
+            seconds=0.05,
+            rest=0.1,
+            progress=lambda text: None,
+        )
+    assert cost.pairs == 3
+    assert 0 < cost.low < cost.share < cost.high
+    assert cost.at_rest > 0
+
+
+def test_the_interval_of_ratios():
+    assert _monitor.interval([2.0, 2.0, 2.0]) == pytest.approx((2.0, 2.0, 2.0))
+    mean, low, high = _monitor.interval([0.5, 2.0, 1.0])
+    assert mean == pytest.approx(1.0)
+    assert low * high == pytest.approx(1.0)
+    assert _monitor.interval([1.0, 1.1] * 10)[1] > 1.0
+    assert _monitor.interval([0.9])[1:] == (0.0, math.inf)
 
 
 async def test_memory_is_measured_in_processes_of_its_own(target):
