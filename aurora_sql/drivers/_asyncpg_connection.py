@@ -155,14 +155,19 @@ class AsyncpgConnection(DriverConnection):
 
     # --- commands ---------------------------------------------------------------------------
 
-    async def prepare(self, sql: str) -> AsyncpgStatement:
-        return AsyncpgStatement(self, await self.prepare_state(sql))
+    def row_class(self) -> type[Any]:
+        return _asyncpg_types.subclass(self.wire.get_record_class())
 
-    async def prepare_state(self, sql: str, *, named: bool = True) -> private.StatementState:
+    async def prepare(self, sql: str, rows: type[Any] | None = None) -> AsyncpgStatement:
+        return AsyncpgStatement(self, await self.prepare_state(sql, rows=rows))
+
+    async def prepare_state(
+        self, sql: str, *, named: bool = True, rows: type[Any] | None = None
+    ) -> private.StatementState:
         """Prepare a statement under a name of its own, or as the one without a name."""
         sent = self.wire.queries_count
         try:
-            state = await private.prepare(self._connection, sql, named=named)
+            state = await private.prepare(self._connection, sql, named=named, rows=rows)
         except Exception as exc:
             # Introspecting a type is a query and counts, but nothing of the caller's was run.
             failure = self.failure(exc, sent)

@@ -122,6 +122,8 @@ class WireProtocol(Protocol):
 
     def get_settings(self) -> Any: ...
 
+    def get_record_class(self) -> type[Any]: ...
+
 
 _PROTOCOL_NAMES = (
     "queries_count",
@@ -138,6 +140,7 @@ _PROTOCOL_NAMES = (
     "is_connected",
     "is_in_transaction",
     "get_settings",
+    "get_record_class",
 )
 _CONNECTION_NAMES = ("_protocol", "_transport", "_loop", "_get_statement")
 _SETTINGS_NAMES = ("add_python_codec",)
@@ -191,7 +194,9 @@ def socket_of(connection: Any) -> Any:
     return connection._transport.get_extra_info("socket")  # noqa: SLF001 - this module's purpose
 
 
-async def prepare(connection: Any, sql: str, *, named: bool = True) -> StatementState:
+async def prepare(
+    connection: Any, sql: str, *, named: bool = True, rows: type[Any] | None = None
+) -> StatementState:
     """Parse and describe one statement, types looked up as needed.
 
     No ``asyncpg.PreparedStatement`` is made: its finalizer would forget the statement at the
@@ -201,9 +206,10 @@ async def prepare(connection: Any, sql: str, *, named: bool = True) -> Statement
         connection: asyncpg's connection.
         sql: One statement.
         named: Under a name of its own; otherwise it lasts until the next one without a name.
+        rows: Class of its rows; the connection's by default.
     """
     state: StatementState = await connection._get_statement(  # noqa: SLF001 - this module's purpose
-        sql, None, named=True if named else "", use_cache=False
+        sql, None, named=True if named else "", use_cache=False, record_class=rows
     )
     return state
 

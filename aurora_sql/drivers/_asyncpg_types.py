@@ -147,6 +147,11 @@ def _combined(base: Any) -> type[asyncpg.Record]:
     return type("PgRow", (base, asyncpg.Record), {"__slots__": (), "__doc__": "One row."})
 
 
+def subclass(rows: type[Any]) -> type[Any]:
+    """A class of rows that behaves as another, for somebody to add to."""
+    return type(rows.__name__, (rows,), {"__slots__": (), "__doc__": rows.__doc__})
+
+
 def affected(tag: bytes | None) -> int:
     """The row count at the end of a command tag, -1 where the command has none."""
     if tag is None:

@@ -202,8 +202,18 @@ class DriverConnection(ABC):
         """
 
     @abstractmethod
-    async def prepare(self, sql: str) -> PreparedStatement:
-        """Prepare one statement under a name of its own. The driver caches nothing."""
+    def row_class(self) -> type[Any]:
+        """Make a class for the rows of one statement, to be given to :meth:`prepare`."""
+
+    @abstractmethod
+    async def prepare(self, sql: str, rows: type[Any] | None = None) -> PreparedStatement:
+        """Prepare one statement under a name of its own. The driver caches nothing.
+
+        Args:
+            sql: One statement.
+            rows: Class of its rows, made by :meth:`row_class` of any connection that was opened
+                with the same ``row_base``; by default the class that all statements share.
+        """
 
     @abstractmethod
     async def execute(self, sql: str) -> str:

@@ -204,14 +204,17 @@ class ConnectionRunner:
         """The connection; None once the owner is over."""
         return self._leased
 
-    async def detach(self) -> None:
-        """Let go of the connection: nothing runs here any more.
+    def detach(self) -> None:
+        """Let go of the connection: nothing runs here any more."""
+        self._leased = self._ready = None
+        self._left.clear()
+
+    async def close_sources(self) -> None:
+        """Close the cursors, where there are ``sources``, after :meth:`detach`.
 
         To be called between the end of the transaction and the release: a cursor that is closed
         later would be closed on a connection that belongs to somebody else.
         """
-        self._leased = self._ready = None
-        self._left.clear()
         while self.sources:
             # One that a task is in the middle of ends by itself: its connection was aborted.
             with suppress(RuntimeError, AuroraError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aurora_sql.types import Cardinality
@@ -110,10 +109,10 @@ class BoundScript(BoundStatement):
 _BOUND = {Cardinality.BATCH: BoundBatch, Cardinality.SCRIPT: BoundScript}
 
 
-def _bound(statement: Statement, runner: Runner) -> BoundStatement:
+def _bound_class(statement: Statement) -> type[BoundStatement]:
     if statement.retry == "exactly_once":
-        return BoundOnce(runner, statement)
-    return _BOUND.get(statement.cardinality, BoundStatement)(runner, statement)
+        return BoundOnce
+    return _BOUND.get(statement.cardinality, BoundStatement)
 
 
 class StatementTree:
@@ -195,7 +194,7 @@ class SqlNamespace:
             raise AttributeError(_unknown(name, self._prefix, names, tree.path))
         if type(found) is dict:
             return SqlNamespace(self._runner, tree, (*self._prefix, name))
-        return _bound(found, self._runner)
+        return _bound_class(found)(self._runner, found)
 
     def __getitem__(self, name: str) -> Any:
         """Return a statement by its full name: ``db.sql["users.get"]``."""
@@ -222,14 +221,15 @@ class _Name:
     through a failed look-up and ``__getattr__``, which takes longer than all else of the call.
     """
 
-    __slots__ = ("_bind", "_name")
+    __slots__ = ("_bind", "_name", "_what")
 
-    def __init__(self, name: str, bind: Callable[[Runner], Any]) -> None:
+    def __init__(self, name: str, bind: Callable[..., Any], what: object) -> None:
         self._name = name
         self._bind = bind
+        self._what = what
 
     def __get__(self, namespace: SqlNamespace, owner: type) -> Any:
-        made = self._bind(namespace._runner)  # noqa: SLF001 - part of the namespace
+        made = self._bind(namespace._runner, self._what)  # noqa: SLF001 - part of the namespace
         # From now on the attribute is an ordinary one: found without this method.
         namespace.__dict__[self._name] = made
         return made
@@ -240,15 +240,15 @@ def _level(
 ) -> Callable[[Runner], SqlNamespace]:
     """Make the class of one level of names that do not change."""
 
-    def bind(self: SqlNamespace, runner: Runner) -> None:
+    def bind(self: SqlNamespace, runner: Runner, _: None = None) -> None:
         self._runner = runner
 
     members: dict[str, Any] = {}
     for name, found in names.items():
         if type(found) is dict:
-            members[name] = _Name(name, _level(tree, (*prefix, name), found))
+            members[name] = _Name(name, _level(tree, (*prefix, name), found), None)
         else:
-            members[name] = _Name(name, partial(_bound, found))
+            members[name] = _Name(name, _bound_class(found), found)
     own = {"__slots__": (), "__init__": bind, "_tree": tree, "_prefix": prefix}
     return type("SqlNamespace", (SqlNamespace,), members | own)
 

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from aurora_sql.errors import ParameterError, ProgrammingError, StatementStale
 from aurora_sql.execution._catalogue import Findings, inspect
 from aurora_sql.execution._results import LIMITS, ROWLESS, build_finish
+from aurora_sql.rows import name_columns
 from aurora_sql.types import Access
 
 if TYPE_CHECKING:
@@ -80,14 +81,16 @@ class Entry:
 class _Shape:
     """What is the same for a variant on every connection to the database."""
 
-    __slots__ = ("columns", "findings", "finish", "known_until")
+    __slots__ = ("columns", "findings", "finish", "known_until", "rows")
 
     def __init__(
         self,
         columns: tuple[Column, ...],
         finish: Callable[[Any], Any] | None,
         findings: Findings,
+        rows: type[Any],
     ) -> None:
+        self.rows = rows
         self.columns = columns
         self.finish = finish
         self.findings = findings
@@ -129,16 +132,19 @@ class Preparer:
         if shape is not None and shape.known_until < monotonic():
             shape = None
         findings = await inspect(driver, statement, variant) if shape is None else shape.findings
-        prepared = await driver.prepare(variant.sql)
+        rows = driver.row_class() if shape is None else shape.rows
+        prepared = await driver.prepare(variant.sql, rows)
         try:
             if shape is not None and shape.columns != prepared.columns:
                 await prepared.close()
                 shape = None
                 findings = await inspect(driver, statement, variant)
-                prepared = await driver.prepare(variant.sql)
+                rows = driver.row_class()
+                prepared = await driver.prepare(variant.sql, rows)
             if shape is None:
                 finish = build_finish(statement, prepared.columns, model)
-                shape = self._shapes[variant] = _Shape(prepared.columns, finish, findings)
+                name_columns(rows, (column.name for column in prepared.columns))
+                shape = self._shapes[variant] = _Shape(prepared.columns, finish, findings, rows)
         except BaseException:
             if driver.is_settled and not driver.is_closed:
                 await prepared.close()

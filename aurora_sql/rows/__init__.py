@@ -7,6 +7,6 @@ function that turns lists of rows into lists of models.
 
 from aurora_sql.rows._maker import build_maker
 from aurora_sql.rows._resolve import resolve_model
-from aurora_sql.rows._row import PlainRow, Row, RowColumns
+from aurora_sql.rows._row import PlainRow, Row, RowColumns, name_columns
 
-__all__ = ["PlainRow", "Row", "RowColumns", "build_maker", "resolve_model"]
+__all__ = ["PlainRow", "Row", "RowColumns", "build_maker", "name_columns", "resolve_model"]

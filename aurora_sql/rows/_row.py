@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 if TYPE_CHECKING:
@@ -202,6 +203,22 @@ class PlainRow(Row):
     def items(self) -> Iterator[tuple[str, Any]]:
         """Pairs of column name and value."""
         return zip(self.__columns.names, self.__values, strict=True)
+
+
+def name_columns(row_class: type[Any], names: Iterable[str]) -> None:
+    """Let the rows of one statement find their columns by attribute without Python code.
+
+    ``Row.__getattr__`` comes after a look-up that has failed, which takes ten times as long as
+    access by key. What it answers remains: methods win, and other names have no column.
+
+    Args:
+        row_class: A class of :class:`Row` for this statement alone: each of its rows has all
+            the columns.
+        names: Names of the columns.
+    """
+    for name in names:
+        if not hasattr(row_class, name):
+            setattr(row_class, name, property(itemgetter(name)))
 
 
 def _no_column(name: str, columns: tuple[str, ...]) -> str:

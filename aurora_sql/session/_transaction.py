@@ -207,7 +207,9 @@ class TransactionContext:
                     await roll_back(self._shared.context, pooled)
         finally:
             try:
-                await runner.detach()
+                runner.detach()
+                if runner.sources:
+                    await runner.close_sources()
             finally:
                 self._entered = False
                 self._shared.release_writer(pooled)

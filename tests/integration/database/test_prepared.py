@@ -228,3 +228,15 @@ async def test_findings_of_the_catalogue_do_not_last_for_ever(opened, outside, m
         await asyncio.sleep(0.05)
         await db.sql.accounts.deposit(id=1, amount=1)
         assert sum(one.resets for one in db.pool_stats().values()) > 0
+
+
+async def test_columns_are_attributes_of_the_rows_of_their_statement_alone(db):
+    one = await db.fetch_one('SELECT 1 AS id, 2 AS keys, 3 AS "two words", 4 AS id')
+    other = await db.fetch_one("SELECT 5 AS number")
+    # Found by the class, and so without Row.__getattr__.
+    assert isinstance(type(one).id, property)
+    assert (one.id, one["keys"], one["two words"]) == (4, 2, 3)
+    assert list(one.keys()) == ["id", "keys", "two words", "id"]
+    assert other.number == 5
+    assert not hasattr(other, "id")
+    assert not hasattr(one, "number")

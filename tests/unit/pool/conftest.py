@@ -195,7 +195,10 @@ class FakeDriver(DriverConnection):
     def commands_sent(self):
         return sum(driver is self for _, driver in self.server.calls)
 
-    async def prepare(self, sql):
+    def row_class(self):
+        raise NotImplementedError
+
+    async def prepare(self, sql, rows=None):
         raise NotImplementedError
 
     async def execute(self, sql):
