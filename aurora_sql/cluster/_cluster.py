@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from aurora_sql.cluster._endpoints import Address
+    from aurora_sql.cluster._sight import Sight
     from aurora_sql.cluster._topology import TopologyChange
     from aurora_sql.deadlines import Sweeper
     from aurora_sql.drivers import DriverConnection
@@ -89,7 +90,14 @@ class Cluster:
         )
         self._readers: dict[Instance, Pool] = {}
         self.reader_pools: tuple[Pool, ...] = ()
-        self._select = selector(settings.reader_selection)
+        weights = settings.weights()
+        self._select = selector(
+            settings.reader_selection,
+            weight=lambda pool: weights.get(pool.name, 1.0),
+            latency=lambda pool: self._latencies.get(pool.name),
+        )
+        self._latencies: dict[str, float | None] = {}
+        self._sight: Sight | None = None
         self._monitor: Monitor | None = None
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -110,6 +118,7 @@ class Cluster:
         """
         pace = Pace(self._settings.topology_refresh, self._settings.failure_detection)
         sight = await find_sight(self._settings, self.topology, self._connector.open_monitor)
+        self._sight = sight
         self._monitor = Monitor(sight, self, pace)
         topology = await first_look(sight, self._monitor, pace, self._settings)
         self.topology = Topology(topology.writer)
@@ -210,6 +219,9 @@ class Cluster:
             instance: self._readers.get(instance) or self._open_reader(instance)
             for instance in wanted
         }
+        if self._sight is not None:
+            latency = self._sight.latency
+            self._latencies = {one.id: latency((one.host, one.port)) for one in wanted}
         self.reader_pools = fit_readers(self._readers, self._settings.max_replica_lag)
 
     def _chosen(self, readers: Iterable[Instance]) -> dict[Instance, Pool | None]:

@@ -27,6 +27,10 @@ class Link:
         connect: Opens a connection to it.
         provider: Knows what to ask.
         connection: One that is open already.
+
+    Attributes:
+        latency: Seconds that an answer takes, connecting not counted; newer answers count more.
+            None before the first.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Link:
         self._provider = provider
         self._connection = connection
         self._turn = asyncio.Lock()
+        self.latency: float | None = None
 
     async def ask(self, limit: float, *, anew: bool = False) -> Report:
         """Ask the instance at the address.
@@ -61,7 +66,7 @@ class Link:
                     self.drop()
                     self._connection = connection
                 try:
-                    return await self._provider.ask(connection)
+                    return await self._timed(connection)
                 except BaseException:
                     self.drop()
                     raise
@@ -70,6 +75,14 @@ class Link:
                 f"{format_address(self.address)} did not answer within {limit:.3g} s",
                 retry_safe=True,
             ) from error
+
+    async def _timed(self, connection: DriverConnection) -> Report:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        report = await self._provider.ask(connection)
+        took = clock() - began
+        self.latency = took if self.latency is None else self.latency + (took - self.latency) / 4
+        return report
 
     def drop(self) -> None:
         """Close the connection at once."""

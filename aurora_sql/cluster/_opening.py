@@ -15,7 +15,7 @@ from aurora_sql.errors import (
     NoWriterAvailable,
     TlsError,
 )
-from aurora_sql.settings import TopologyMode, format_address
+from aurora_sql.settings import ReaderSelection, TopologyMode, format_address
 
 if TYPE_CHECKING:
     from aurora_sql.cluster._monitor import Monitor, Pace
@@ -86,7 +86,8 @@ async def _cluster_sight(
                 " or this user may not call them: use topology static, and name the readers"
             )
         return None
-    return ClusterSight(endpoint, addresses, provider, connect, connection)
+    fastest = settings.reader_selection is ReaderSelection.FASTEST
+    return ClusterSight(endpoint, addresses, provider, connect, connection, time_all=fastest)
 
 
 async def first_look(

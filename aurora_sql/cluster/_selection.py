@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from itertools import count
+from math import inf
 from typing import TYPE_CHECKING
 
 from aurora_sql.settings import ReaderSelection
@@ -32,9 +33,24 @@ def fit_readers(readers: Mapping[Instance, Pool], max_lag: float | None) -> tupl
     )
 
 
-def selector(selection: ReaderSelection) -> Select:
-    """Return the function that picks one of several pools."""
+def selector(
+    selection: ReaderSelection,
+    weight: Callable[[Pool], float] = lambda _: 1.0,
+    latency: Callable[[Pool], float | None] = lambda _: None,
+) -> Select:
+    """Return the function that picks one of several pools.
+
+    Args:
+        selection: How.
+        weight: Of a pool's instance, for ``weighted``.
+        latency: Seconds that its instance takes to answer, None where that is not known, for
+            ``fastest``.
+    """
     match selection:
+        case ReaderSelection.FASTEST:
+            return _fastest(latency)
+        case ReaderSelection.WEIGHTED:
+            return _weighted(weight)
         case ReaderSelection.ROUND_ROBIN:
             return _round_robin()
         case ReaderSelection.RANDOM:
@@ -42,6 +58,26 @@ def selector(selection: ReaderSelection) -> Select:
             return random.Random().choice  # noqa: S311
         case _:
             return _least_loaded()
+
+
+def _fastest(latency: Callable[[Pool], float | None]) -> Select:
+    def seconds(pool: Pool) -> float:
+        found = latency(pool)
+        return inf if found is None else found
+
+    return lambda pools: min(pools, key=seconds)
+
+
+def _weighted(weight: Callable[[Pool], float]) -> Select:
+    chance = random.Random()  # noqa: S311 - spreading load needs no secrecy
+
+    def select(pools: Sequence[Pool]) -> Pool:
+        weights = [weight(pool) for pool in pools]
+        if not any(weights):
+            return chance.choice(pools)  # a share of nothing: they are all that is left
+        return chance.choices(pools, weights)[0]
+
+    return select
 
 
 def _round_robin() -> Select:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -58,6 +59,11 @@ class Sight(ABC):
     def link(self, address: Address) -> Link | None:
         """Return the link to an address, None where there is none."""
         return self.links.get(address)
+
+    def latency(self, address: Address) -> float | None:
+        """Seconds that an answer from an address takes, None where that is not known."""
+        link = self.links.get(address)
+        return None if link is None else link.latency
 
     async def close(self) -> None:
         """Close all connections."""
@@ -165,6 +171,7 @@ class ClusterSight(Sight):
         provider: Knows what to ask.
         connect: Opens a connection to an address.
         connection: One to the write endpoint that is open already.
+        time_all: Ask the readers too, each time, to know how long their answers take.
     """
 
     def __init__(
@@ -174,7 +181,10 @@ class ClusterSight(Sight):
         provider: Provider,
         connect: Connect,
         connection: DriverConnection | None,
+        *,
+        time_all: bool = False,
     ) -> None:
+        self._time_all = time_all
         self._endpoint = endpoint
         self._addresses = addresses
         self._provider = provider
@@ -184,7 +194,11 @@ class ClusterSight(Sight):
 
     async def look(self, limit: float, *, troubled: bool) -> Topology:  # noqa: ARG002 - each address is one instance
         """Ask the writer."""
-        report = await self.links[self._writer].ask(limit)
+        asked = self.links[self._writer]
+        others = [one for one in self.links.values() if one is not asked] if self._time_all else []
+        report, _ = await asyncio.gather(
+            asked.ask(limit), asyncio.gather(*(self._time(one, limit) for one in others))
+        )
         if report.in_recovery:
             self._meet(report)
             raise NoWriterAvailable(f"{report.instance_id} is a reader now")
@@ -200,6 +214,11 @@ class ClusterSight(Sight):
             return self._settle(report)
         except NoWriterAvailable:
             return None
+
+    @staticmethod
+    async def _time(link: Link, limit: float) -> None:
+        with suppress(AuroraError):  # what it takes a reader to fail is its pool's to find out
+            await link.ask(limit)
 
     def _settle(self, report: Report) -> Topology:
         topology = settle(report, self._addresses.find, now=datetime.now(UTC))

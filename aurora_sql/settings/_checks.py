@@ -29,13 +29,6 @@ NOT_BUILT: Final[tuple[tuple[str, frozenset[Any], str], ...]] = (
     ("secret_id", frozenset({None}), "reading a secret is not built yet: give username, password"),
     ("token_secret", frozenset({None}), "tokens of sessions are not built yet"),
     ("proxy_mode", frozenset({False}), "working behind a proxy is not built yet"),
-    (
-        "reader_selection",
-        frozenset(
-            {ReaderSelection.LEAST_LOADED, ReaderSelection.ROUND_ROBIN, ReaderSelection.RANDOM}
-        ),
-        "that selection is not built yet: use least_loaded, round_robin or random",
-    ),
 )
 """Settings whose feature is still to come; building one deletes its line."""
 
@@ -56,6 +49,12 @@ def contradictions(settings: AuroraSettings, keys: Keys) -> Iterator[str]:
         yield (
             f"{keys['instance_endpoints']} is of no use with {keys['topology']} static, where the"
             " endpoints are the instances: leave one of the two out"
+        )
+    weighted = settings.reader_selection is ReaderSelection.WEIGHTED
+    if weighted is not (settings.reader_weights is not None):
+        yield (
+            f"{keys['reader_weights']} and {keys['reader_selection']} weighted need each other:"
+            f" {'say the weights' if weighted else 'set both or neither'}"
         )
     yield from _ssl(settings, keys)
 

@@ -37,6 +37,7 @@ from ._values import (
     duration,
     engine_name,
     instance_addresses,
+    instance_weights,
     is_loopback,
     is_socket,
     whole_number,
@@ -95,6 +96,11 @@ def _readers(value: str) -> str:
 
 def _instances(value: str) -> str:
     instance_addresses(value, 1)
+    return value.strip()
+
+
+def _weights(value: str) -> str:
+    instance_weights(value)
     return value.strip()
 
 
@@ -180,7 +186,12 @@ class AuroraSettings(BaseSettings):
             timeout 10; a call that succeeds gives back 1, or what its last retry took. 0 for no
             bound. Default 500.
         enable_read_replicas: Use the readers; false sends all reads to the writer. Default true.
-        reader_selection: ``least_loaded`` (default), ``round_robin`` or ``random``.
+        reader_selection: ``least_loaded`` (default): fewest callers that have or wait for a
+            connection. ``round_robin``. ``random``. ``fastest``: answers soonest when it is
+            looked at. ``weighted``: at random, by ``reader_weights``.
+        reader_weights: ``id=weight`` pairs, separated by commas, for ``weighted``. An identifier is
+            that of the instance, ``host:port`` with static endpoints; one that is not named
+            has 1, and one with 0 gets reads only where nobody else can.
         max_replica_lag: Seconds. A reader that is further behind, or of which that is not known,
             gets no reads. Default none: any reader will do.
         topology: Who tells which instances there are. ``aurora``: any of them, asked for all
@@ -258,6 +269,9 @@ class AuroraSettings(BaseSettings):
     reader_selection: Annotated[
         ReaderSelection, BeforeValidator(lambda value: choice(value, ReaderSelection))
     ] = ReaderSelection.LEAST_LOADED
+    reader_weights: Annotated[
+        Annotated[str, AfterValidator(_weights)] | None, BeforeValidator(_none_if_empty)
+    ] = None
     max_replica_lag: _Seconds | None = None
     topology: Annotated[
         TopologyMode, BeforeValidator(lambda value: choice(value, TopologyMode))
@@ -397,6 +411,10 @@ class AuroraSettings(BaseSettings):
         if self.instance_endpoints is None:
             return {}
         return instance_addresses(self.instance_endpoints, self.port)
+
+    def weights(self) -> dict[str, float]:
+        """Weights of readers by identifier; one that is not named has 1."""
+        return {} if self.reader_weights is None else instance_weights(self.reader_weights)
 
     def ssl_mode_for(self, host: str) -> SslMode:
         """The mode for a host: the one that is set, else the default for its kind."""

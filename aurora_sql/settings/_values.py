@@ -28,6 +28,7 @@ _TIMESPAN: Final = re.compile(
     re.ASCII,
 )
 _HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?", re.ASCII | re.IGNORECASE)
+_WEIGHT: Final = re.compile(r"\d{1,6}(?:\.\d{1,6})?", re.ASCII)
 _LONGEST_HOST: Final = 253
 _LONGEST_LABEL: Final = 63
 _LAST_PORT: Final = 65535
@@ -209,6 +210,22 @@ def instance_addresses(text: str, default_port: int) -> dict[str, Address]:
             raise ValueError(f"says twice where {'all' if name == '?' else name} can be found")
         host, port = address(place, default_port)
         found[name] = (host if equals else part.strip().partition(":")[0], port)
+    return found
+
+
+def instance_weights(text: str) -> dict[str, float]:
+    """Read ``id=weight`` pairs, separated by commas; a weight is 0 or more."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = part.strip().rpartition("=")
+        weight = float(number) if _WEIGHT.fullmatch(number.strip()) else -1.0
+        if not name.strip() or weight < 0:
+            raise ValueError(f"must hold id=weight with numbers of 0 or more, not {part.strip()!r}")
+        if name.strip() in found:
+            raise ValueError(f"weighs {name.strip()} twice")
+        found[name.strip()] = weight
+    if not any(found.values()):
+        raise ValueError("must give somebody a weight above 0")
     return found
 
 

@@ -18,7 +18,7 @@ from aurora_sql import (
     deadline,
 )
 from aurora_sql.local import LocalCluster
-from aurora_sql.local.faults import BlackHole
+from aurora_sql.local.faults import BlackHole, Latency
 from aurora_sql.migrations import apply, new
 from aurora_sql.types import Role
 
@@ -391,3 +391,25 @@ async def until_read_from(readers_asked, hosts):
     async with asyncio.timeout(30):
         while await readers_asked() != hosts:  # noqa: ASYNC110 - asks servers
             await asyncio.sleep(0.1)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("topology", ["static", "aurora"])
+async def test_the_fastest_reader_gets_the_reads(prepared, connected, topology):
+    async with prepared() as cluster, cluster.fault_proxy("instance-2") as slow:
+        settings = cluster.settings(topology=topology)
+        slow.inject(Latency(0.05))
+        place = f"{slow.host}:{slow.port}"
+        if topology == "aurora":
+            places = settings.instance_addresses() | {"instance-2": (slow.host, slow.port)}
+            text = ",".join(f"{name}={host}:{port}" for name, (host, port) in places.items())
+            settings = settings.replace({"instance_endpoints": text})
+        else:
+            last = cluster.instances[2]
+            settings = settings.replace({"read_endpoint": f"{place},{last.host}:{last.port}"})
+        db, _ = connected(settings, topology_refresh=0.1, reader_selection="fastest")
+        async with db:
+            await asyncio.sleep(1)
+            query = "SELECT aurora_db_instance_identifier()"
+            asked = {await db.reader.fetch_value(query) for _ in range(10)}
+            assert asked == {"instance-3"}

@@ -5,7 +5,9 @@ from collections import Counter
 import pytest
 
 from aurora_sql.cluster import selector
+from aurora_sql.cluster._selection import fit_readers
 from aurora_sql.settings import ReaderSelection
+from aurora_sql.types import Instance, Role
 
 
 class Pool:
@@ -44,3 +46,32 @@ def test_the_least_loaded_one_is_taken_wherever_it_stands():
 def test_equal_loads_are_spread():
     select, pools = selector(ReaderSelection.LEAST_LOADED), [Pool(4) for _ in range(3)]
     assert set(Counter(select(pools) for _ in range(30)).values()) == {10}
+
+
+def test_the_fastest_one_is_taken_and_one_that_is_not_known_comes_last():
+    pools = [Pool() for _ in range(3)]
+    latencies = {pools[0]: 0.2, pools[1]: 0.1}
+    select = selector(ReaderSelection.FASTEST, latency=latencies.get)
+    assert select(pools) is pools[1]
+    latencies[pools[1]] = 0.3
+    assert select(pools) is pools[0]
+    assert select(pools[2:]) is pools[2]
+
+
+def test_weights_are_shares():
+    pools = [Pool() for _ in range(3)]
+    weights = dict(zip(pools, [3.0, 1.0, 0.0], strict=True))
+    select = selector(ReaderSelection.WEIGHTED, weight=weights.__getitem__)
+    shares = Counter(select(pools) for _ in range(4000))
+    assert set(shares) == set(pools[:2])
+    assert 2.4 < shares[pools[0]] / shares[pools[1]] < 3.7
+    assert select(pools[2:]) is pools[2]  # nobody else is left
+
+
+def test_only_readers_that_are_close_enough_are_fit():
+    lags = [0.0, 0.5, 2.0, None]
+    readers = {Instance(str(n), "h", n, Role.READER, lag=lag): Pool() for n, lag in enumerate(lags)}
+    pools = tuple(readers.values())
+    assert fit_readers(readers, None) == pools
+    assert fit_readers(readers, 0.5) == pools[:2]
+    assert fit_readers(readers, 2.0) == pools[:3]

@@ -69,8 +69,6 @@ def test_what_may_stand_together(make, values):
         ("secret_id", "shop/db"),
         ("token_secret", SECRET),
         ("proxy_mode", True),
-        ("reader_selection", "fastest"),
-        ("reader_selection", "weighted"),
     ],
 )
 def test_a_setting_whose_feature_comes_later_is_refused_by_name(make, name, value):
@@ -85,7 +83,7 @@ def test_every_refusal_has_a_test_and_a_real_setting():
     assert {name for name, _, _ in NOT_BUILT} <= set(AuroraSettings.model_fields)
     assert {name for name, _, _ in NOT_BUILT} == {
         "engine", "use_iam_authentication", "iam_role_arn", "region", "secret_id", "token_secret",
-        "proxy_mode", "reader_selection",
+        "proxy_mode",
     }  # fmt: skip
 
 
@@ -208,3 +206,21 @@ def test_nothing_that_shows_settings_shows_a_secret(make):
     assert all(SECRET not in one for one in shown)
     assert settings.password.get_secret_value() == SECRET
     assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+@pytest.mark.parametrize("text", ["a", "a=", "=1", "a=-1", "a=x", "a=1,a=2", "a=0,b=0", "a=1,"])
+def test_weights_that_cannot_work_are_refused_by_their_key(make, text):
+    with pytest.raises(ConfigurationError, match=r"^reader_weights must |^reader_weights weighs"):
+        make(reader_selection="weighted", reader_weights=text)
+
+
+@pytest.mark.parametrize(
+    "values", [{"reader_selection": "weighted"}, {"reader_weights": "a=1, b:5432=2.5"}]
+)
+def test_weights_and_their_selection_need_each_other(make, values):
+    with pytest.raises(ConfigurationError, match="need each other"):
+        make(**values)
+    assert make(reader_selection="weighted", reader_weights="a=1, b:5432=2.5").weights() == {
+        "a": 1.0,
+        "b:5432": 2.5,
+    }
