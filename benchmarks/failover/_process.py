@@ -59,7 +59,7 @@ async def measure_apart(
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "benchmarks.failover._process",
+        "benchmarks.failover",
         contender.name,
         options.model_dump_json(),
         stdout=asyncio.subprocess.PIPE,
@@ -119,7 +119,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 def _end(code: int | None, text: str) -> str:
     if code is not None and code < 0:
         return f"was ended by {signal.Signals(-code).name}"
-    return f"failed with {text[-_TAIL:]}"
+    return f"failed with {(text.splitlines() or ['no word'])[-1][:_TAIL]}"
 
 
 def main(arguments: list[str]) -> int:
@@ -145,7 +145,3 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -70,7 +70,7 @@ def _heading(result: FailoverResult) -> Text:
 def _table(result: FailoverResult) -> Table:
     table = new_table("from the promoted instance accepting writes to the first acknowledged write")
     table.add_column("subject")
-    table.add_column("finds the writer by", style="dim")
+    table.add_column("writer by", style="dim")
     for name in (
         "median",
         "worst",

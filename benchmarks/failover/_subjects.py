@@ -62,14 +62,9 @@ class Contender:
 
 
 def _settings(cluster: LocalCluster, options: FailoverOptions) -> AuroraSettings:
-    (writer, port), (reader, reader_port) = cluster.writer_endpoint, cluster.reader_endpoint
-    return cluster.settings().replace(
-        {
-            "write_endpoint": f"{writer}:{port}",
-            "read_endpoint": f"{reader}:{reader_port}",
-            "min_pool_size": options.writers,
-            "max_pool_size": options.writers,
-        }
+    # As on Aurora: it starts at the endpoints, and learns from the cluster who is who.
+    return cluster.settings(topology="aurora").replace(
+        {"min_pool_size": options.writers, "max_pool_size": options.writers}
     )
 
 
@@ -212,18 +207,18 @@ _WRAPPER_TUNED = {
 }
 
 CONTENDERS = (
-    Contender(OURS, "cluster endpoint, verified", _open_library),
-    Contender("asyncpg.Pool", "cluster endpoint", _open_pool, packages=("asyncpg",)),
+    Contender(OURS, "topology", _open_library),
+    Contender("asyncpg.Pool", "endpoint", _open_pool),
     Contender(
         "AWS wrapper",
-        "its topology monitor",
+        "topology",
         _open_wrapper,
         packages=_WRAPPER,
         module=_WRAPPER_MODULE,
     ),
     Contender(
         "AWS wrapper, tuned",
-        "its topology monitor",
+        "topology",
         _open_wrapper,
         settings=_WRAPPER_TUNED,
         packages=_WRAPPER,
