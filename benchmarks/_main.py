@@ -337,6 +337,59 @@ def startup(
     _console.print(_startup.table(measured))
 
 
+@app.command()
+def failover(
+    *,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Three failovers of each subject.")
+    ] = False,
+    failovers: Annotated[
+        int | None, typer.Option(min=1, help="Failovers of each subject; default 10.")
+    ] = None,
+    subjects: Annotated[
+        str | None, typer.Option(help="Names of subjects, by comma; default all.")
+    ] = None,
+    callers: Annotated[int, typer.Option(min=1, max=100, help="Callers that write.")] = 8,
+    endpoint_lag: Annotated[
+        float,
+        typer.Option(min=0.0, help="Seconds for which endpoints still lead to the old writer."),
+    ] = 2.0,
+    deadline: Annotated[float, typer.Option(min=0.1, help="Seconds for each call.")] = 10.0,
+    output: Annotated[
+        Path | None, typer.Option(help="Where the JSON result goes; default bench-results/.")
+    ] = None,
+) -> None:
+    """Kill the writer of a local cluster under load, beside asyncpg.Pool and AWS's wrapper."""
+    from benchmarks import failover as drills  # noqa: PLC0415 - only this command needs it
+
+    chosen, skipped = drills.choose_subjects(subjects)
+    options = drills.FailoverOptions(
+        failovers=failovers or (3 if quick else 10),
+        writers=callers,
+        endpoint_lag=endpoint_lag,
+        deadline=deadline,
+    )
+    interrupted = False
+    with drills.FailoverReport(_console, len(chosen), options) as report:
+        drill = drills.Run(chosen, options, skipped=skipped, listener=report)
+        try:
+            run_loop(drill.work, LoopKind.ASYNCIO)
+        except KeyboardInterrupt:
+            interrupted = True
+    result = drill.result()
+    if result is not None:
+        _console.print()
+        drills.print_failover(_console, result)
+        path = result_path(output, "failover-")
+        result.save(path)
+        _console.print(f"result: {path}")
+    if interrupted:
+        _errors.print("interrupted; everything that was made has been removed")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if result is None:
+        raise ConfigurationError("; ".join(f"{name}: {why}" for name, why in drill.skipped.items()))
+
+
 def main(arguments: Sequence[str] | None = None, program: str = "python -m benchmarks") -> int:
     """Run the command line and return its exit code.
 

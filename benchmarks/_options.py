@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aurora_sql.errors import ConfigurationError
 from aurora_sql.settings import AuroraSettings
@@ -16,13 +16,15 @@ from benchmarks._rows import OPERATIONS
 from benchmarks._target import Target, local_target, sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from benchmarks._rows import Operation
     from benchmarks._schedule import Arrivals
     from benchmarks._shop import ShopFiles, Size
 
 RESULTS = Path("bench-results")
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,26 +138,44 @@ class Pace:
         return not self.quick if self.models is None else self.models
 
 
+def choose_named(
+    option: str, what: str, text: str | None, known: Mapping[str, _T]
+) -> tuple[_T, ...]:
+    """What a list of names asks for, once and in its order; all without one.
+
+    Args:
+        option: The option that the list was given with.
+        what: What the names are names of.
+        text: The names, by comma.
+        known: All there are.
+
+    Raises:
+        ConfigurationError: A name is unknown.
+    """
+    if not text:
+        return tuple(known.values())
+    wanted = [name.strip() for name in text.split(",") if name.strip()]
+    for name in wanted:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigurationError(
+                f"{option}: no {what} {name!r}; there are {', '.join(known)}{hint}"
+            )
+    return tuple(known[name] for name in dict.fromkeys(wanted))
+
+
 def choose_rows(text: str | None) -> tuple[Operation, ...]:
     """The operations of a list of names; all without one.
 
     Raises:
         ConfigurationError: A name is unknown.
     """
-    if not text:
-        return OPERATIONS
-    known = {operation.name: operation for operation in OPERATIONS}
-    wanted = [name.strip() for name in text.split(",") if name.strip()]
-    for name in wanted:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ConfigurationError(f"--rows: no row {name!r}; there are {', '.join(known)}{hint}")
-    return tuple(known[name] for name in dict.fromkeys(wanted))
+    return choose_named("--rows", "row", text, {one.name: one for one in OPERATIONS})
 
 
-def result_path(given: Path | None) -> Path:
+def result_path(given: Path | None, prefix: str = "") -> Path:
     """Where a result is written to."""
     if given is not None:
         return given
-    return RESULTS / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
+    return RESULTS / f"{prefix}{datetime.now(UTC):%Y%m%d-%H%M%S}.json"

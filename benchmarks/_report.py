@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from benchmarks._engine import Sample
+    from benchmarks._machine import Machine, Server, Software
     from benchmarks._results import Change, Result, Row, Subject
     from benchmarks._rows import Operation
     from benchmarks._stats import Spread
@@ -55,8 +56,9 @@ def _ratio(spread: Spread | None) -> str:
     return f"{spread.median:.2f} [dim]({spread.low:.2f}-{spread.high:.2f})[/dim]"
 
 
-def _met(met: bool) -> str:
-    return "[green]met[/green]" if met else "[red]not met[/red]"
+def met(yes: bool) -> str:
+    """Whether a target is met."""
+    return "[green]met[/green]" if yes else "[red]not met[/red]"
 
 
 class LiveReport:
@@ -102,6 +104,10 @@ class LiveReport:
     def measured(self, operation: Operation, subject: str, sample: Sample) -> None:
         """Show that one more is done."""
         del operation, subject, sample
+        self.advance()
+
+    def advance(self) -> None:
+        """Move the bar."""
         self._progress.advance(self._task)
 
     def finished(self, row: Row) -> None:
@@ -125,24 +131,12 @@ class LiveReport:
         self._console.print(f"[yellow]{operation.title}: not measured, {reason}[/yellow]")
 
 
-def heading(result: Result) -> Text:
-    """Where and how it ran."""
-    machine, server, software, options = (
-        result.machine,
-        result.server,
-        result.software,
-        result.options,
-    )
+def place_lines(machine: Machine, server: Server, software: Software) -> list[str]:
+    """Where it ran, and with what."""
     place = "shared with the server" if machine.shared_with_server else "the server is elsewhere"
     settings = ", ".join(f"{name}={value or '(empty)'}" for name, value in server.settings.items())
-    how = f"{options.callers} callers, {options.rounds} rounds of {options.seconds:g} s"
-    if options.mode == "open":
-        how += (
-            f", open loop at {options.rate:,.0f}/s ({options.arrivals} arrivals,"
-            f" queue of {options.queue_limit:,})"
-        )
     kind = f"Aurora {server.aurora}" if server.aurora else f"PostgreSQL {server.version}"
-    lines = [
+    return [
         (
             f"machine   {machine.processor}, {machine.cores} cores, {machine.memory_gib:g} GiB,"
             f" {machine.system} ({place})"
@@ -152,6 +146,20 @@ def heading(result: Result) -> Text:
             f"software  Python {software.python}, aurora_sql {software.aurora_sql}"
             f" ({software.revision or 'no revision'}), asyncpg {software.asyncpg}, {software.loop}"
         ),
+    ]
+
+
+def heading(result: Result) -> Text:
+    """Where and how it ran."""
+    options = result.options
+    how = f"{options.callers} callers, {options.rounds} rounds of {options.seconds:g} s"
+    if options.mode == "open":
+        how += (
+            f", open loop at {options.rate:,.0f}/s ({options.arrivals} arrivals,"
+            f" queue of {options.queue_limit:,})"
+        )
+    lines = [
+        *place_lines(result.machine, result.server, result.software),
         f"run       {how}, {result.created}",
     ]
     if options.reconnect:
@@ -208,10 +216,10 @@ def _target_lines(row: Row) -> list[str]:
         throughput = ours.throughput.median
         lines.append(
             f"target {row.target_throughput:,.0f} {row.unit}/s: {rate(throughput)},"
-            f" {_met(throughput >= row.target_throughput)}"
+            f" {met(throughput >= row.target_throughput)}"
         )
     p95 = ours.p95.median
-    lines.append(f"target p95 {row.target_p95:g} ms: {p95:.2f}, {_met(p95 <= row.target_p95)}")
+    lines.append(f"target p95 {row.target_p95:g} ms: {p95:.2f}, {met(p95 <= row.target_p95)}")
     return lines
 
 
@@ -224,7 +232,7 @@ def _goal_lines(row: Row) -> list[str]:
         if spread is not None:
             lines.append(
                 f"{key} at least {goal:g}: {spread.median:.2f}"
-                f" ({spread.low:.2f}-{spread.high:.2f}), {_met(spread.median >= goal)}"
+                f" ({spread.low:.2f}-{spread.high:.2f}), {met(spread.median >= goal)}"
             )
     return lines
 
@@ -266,10 +274,10 @@ def summary_table(rows: Sequence[Row]) -> Table:
             row.title,
             rate(throughput),
             "" if at_rate else f"{row.target_throughput:,.0f}",
-            "" if at_rate else _met(throughput >= row.target_throughput),
+            "" if at_rate else met(throughput >= row.target_throughput),
             f"{p95:.2f}",
             f"{row.target_p95:g}",
-            _met(p95 <= row.target_p95),
+            met(p95 <= row.target_p95),
             _short_ratio(row.ratio(f"{OURS} / {BARE}")),
             _short_ratio(row.ratio(f"{OURS} / {POOL}")),
         )
