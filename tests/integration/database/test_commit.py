@@ -22,6 +22,16 @@ DAWDLE = """
 """
 
 
+async def commit_has_begun(outside):
+    """Wait until a session is in the trigger that runs at COMMIT."""
+    asked = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    )
+    while not await outside.fetchval(asked):  # noqa: ASYNC110 - the server sends no event
+        await asyncio.sleep(0.01)
+
+
 async def kill_all(outside):
     await outside.execute(
         "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity"
@@ -69,7 +79,7 @@ async def test_a_backend_killed_during_commit_leaves_the_outcome_in_doubt(
         await tx.sql.accounts.deposit(id=1, amount=5)
 
     task = asyncio.create_task(db.run_in_transaction(work))
-    await asyncio.sleep(0.3)
+    await commit_has_begun(outside)
     await kill_all(outside)
     with pytest.raises(CommitInDoubt) as raised:
         await task
@@ -107,7 +117,7 @@ async def test_a_server_that_stands_still_during_commit(
 
         started = asyncio.get_running_loop().time()
         task = asyncio.create_task(work())
-        await asyncio.sleep(0.2)
+        await commit_has_begun(outside)
         async with paused(aurora_cluster, "writer"):
             with pytest.raises(CommitInDoubt):
                 await task
@@ -132,7 +142,7 @@ async def test_a_caller_cancelled_while_the_server_stands_still_in_commit(
                     await tx.sql.accounts.deposit(id=1, amount=5)
 
         task = asyncio.create_task(work())
-        await asyncio.sleep(0.2)
+        await commit_has_begun(outside)
         async with paused(aurora_cluster, "writer"):
             task.cancel()
             done, _ = await asyncio.wait((task,), timeout=5)
