@@ -15,8 +15,9 @@ $(VENV)/.ready: pyproject.toml
 demo: $(VENV)/.ready ## a local cluster, the shop, its scenarios and a short benchmark
 	$(BIN)/python -m examples.shop.demo
 
+# Each worker has clusters of its own, so a file's tests stay together.
 test: $(VENV)/.ready ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 drills: $(VENV)/.ready ## the drills at full length, in minutes; what they did is printed
 	$(BIN)/python -m pytest tests/drills --drills long -s

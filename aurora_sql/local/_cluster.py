@@ -83,7 +83,7 @@ class LocalCluster(Lifecycle):
         start_timeout: float = 60.0,
         progress: Callable[[str], None] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__("local cluster")
         if engine != "postgresql":
             raise ConfigurationError(f"engine={engine!r}: a local cluster can be 'postgresql' only")
         if readers not in range(MOST_READERS + 1):

@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from aurora_sql.errors import ConfigurationError
+from aurora_sql.errors import UsageError
 from aurora_sql.local._background import Background
 
 if TYPE_CHECKING:
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 
 class Lifecycle(ABC):
-    """``async with``, ``with``, or :meth:`start` and :meth:`stop`; again and again."""
+    """``async with``, ``with``, or :meth:`start` and :meth:`stop`; again and again.
 
-    def __init__(self) -> None:
+    Args:
+        what: What it is, for messages and the thread's name.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._background: Background | None = None
 
     @abstractmethod
@@ -59,11 +64,12 @@ class Lifecycle(ABC):
         self.stop()
 
     def start(self) -> None:
-        """Start it and wait until all instances serve; for callers without an event loop.
+        """Start it and wait until it serves; for callers without an event loop.
 
         Raises:
             ConfigurationError: The machine lacks something, or an argument cannot work.
-            OperationalError: A server did not start; the message has the end of its log.
+            OperationalError: It did not start; of a server, the message has the end of its log.
+            UsageError: It runs already.
         """
         background = self._launch()
         try:
@@ -73,14 +79,14 @@ class Lifecycle(ABC):
             raise
 
     def stop(self) -> None:
-        """End all instances and remove their files; nothing happens when it is not running."""
+        """End it and leave no process and no file; nothing happens when it is not running."""
         if self._background is not None:
             self._end(self._background)
 
     def _launch(self) -> Background:
         if self._background is not None:
-            raise ConfigurationError("this cluster runs already")
-        self._background = Background("aurora-sql local cluster")
+            raise UsageError(f"this {self._what} runs already; make another one")
+        self._background = Background(f"aurora-sql {self._what}")
         self._background.run(self._live)
         return self._background
 

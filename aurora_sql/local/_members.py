@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from aurora_sql.local._tools import Tools
 
 MOST_READERS = 15
-_STOP_SECONDS = 30.0
+_KEEP_SECONDS = 30.0
+"""How long a shutdown may take whose data is kept."""
+_DROP_SECONDS = 5.0
+"""How long one may take whose data is removed: then the server would kill its children itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +177,8 @@ class Members:
         """End all instances. Blocks, so that nothing can cancel it."""
         # Readers first, so that they have all of the writer's records to say good-bye with.
         for server in reversed(self.servers):
-            keep = self.plan.keeps and server.role is Role.WRITER
-            server.stop(signal.SIGINT if keep else signal.SIGQUIT, _STOP_SECONDS)
+            if self.plan.keeps and server.role is Role.WRITER:
+                server.stop(signal.SIGINT, _KEEP_SECONDS)
+            else:
+                server.stop(signal.SIGQUIT, _DROP_SECONDS)
         self.servers = ()

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aurora_sql.errors import ConfigurationError, OperationalError, UsageError
-from aurora_sql.local._background import Background
+from aurora_sql.local._lifecycle import Lifecycle
 from aurora_sql.local._link import Counters, Link
 from aurora_sql.local.faults import Connections, Fault, Moment, Unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
-    from types import TracebackType
-    from typing import Self
 
     from aurora_sql.local._link import Target
 
@@ -74,13 +72,13 @@ class _Watch:
         return True
 
 
-class FaultProxy:
+class FaultProxy(Lifecycle):
     """A TCP proxy in front of one PostgreSQL server, with faults on demand.
 
-    Use it with ``async with`` or with ``with``. It runs in a thread of its own, so that faults
-    keep their time while the caller's event loop is busy or blocked. Its methods wait until what
-    they do has taken effect, which takes well under a millisecond, and may be called from any
-    thread.
+    Use it with ``async with``, with ``with``, or by :meth:`start` and :meth:`stop`. It runs in a
+    thread of its own, so that faults keep their time while the caller's event loop is busy or
+    blocked. Its methods wait until what they do has taken effect, which takes well under a
+    millisecond, and may be called from any thread.
 
     ```python
     async with FaultProxy(host, port) as proxy:
@@ -113,13 +111,13 @@ class FaultProxy:
         listen_port: int = 0,
         seed: int | None = None,
     ) -> None:
+        super().__init__("fault proxy")
         for name, value, least in (("port", port, 1), ("listen_port", listen_port, 0)):
             if not least <= value < 65536:  # noqa: PLR2004 - the range of ports
                 raise ConfigurationError(f"{name}={value!r}: must be {least} to 65535")
         self._server = host, port
         self._listen = listen_host, listen_port
         self._random = random.Random(seed)  # noqa: S311 - no secret
-        self._background: Background | None = None
         self._address: tuple[str, int] | None = None
         self._target: Target | None = None
         self._listener: socket.socket | None = None
@@ -145,62 +143,6 @@ class FaultProxy:
             f"<FaultProxy {where} to {host}:{port}, {len(self._links)} open, "
             f"{'; '.join(told) or 'no fault waits'}>"
         )
-
-    # Start and stop
-
-    async def __aenter__(self) -> Self:
-        background = self._launch()
-        started = asyncio.wrap_future(background.started)
-        # A caller that is cancelled does not come back to take the error: take it for him.
-        started.add_done_callback(lambda future: future.cancelled() or future.exception())
-        try:
-            await asyncio.shield(started)
-        except BaseException:
-            self._end(background)
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.__exit__(kind, error, trace)
-
-    def __enter__(self) -> Self:
-        background = self._launch()
-        try:
-            background.started.result()
-        except BaseException:
-            self._end(background)
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        background = self._background
-        if background is not None:
-            # Nothing is waited for that is not done in an instant: no await, so that no
-            # cancellation can leave the thread behind.
-            self._end(background)
-            background.ended.result()
-
-    def _launch(self) -> Background:
-        if self._background is not None:
-            raise UsageError("this proxy runs already; make another one")
-        self._background = Background("aurora-sql fault proxy")
-        self._background.run(self._live)
-        return self._background
-
-    def _end(self, background: Background) -> None:
-        background.stop()
-        background.ended.exception()
-        self._background = None
 
     # What users ask for
 
@@ -288,6 +230,10 @@ class FaultProxy:
     # In the thread of the proxy
 
     async def _live(self, ready: Callable[[], None]) -> None:
+        # What was set in an earlier run ended with it.
+        self._for_new.clear()
+        self._watches.clear()
+        self._failure = None
         try:
             await self._open()
             ready()

@@ -57,3 +57,13 @@ def sessions(outside, settings):
         )
 
     return count
+
+
+@pytest.fixture
+def balance(outside):
+    """The balance of an account, as another session sees it."""
+
+    async def ask(account=1):
+        return await outside.fetchval("SELECT balance FROM accounts WHERE id = $1", account)
+
+    return ask

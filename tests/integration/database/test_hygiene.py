@@ -306,3 +306,59 @@ async def test_a_view_with_a_volatile_function_is_not_read_twice(opened, outside
         with pytest.raises(ConnectionLost) as raised:
             await task
         assert raised.value.outcome_unknown
+
+
+async def test_what_a_caller_did_to_its_session_is_undone(opened):
+    async with opened(max_pool_size=1) as db:
+        await db.sql.accounts.set_marker(value="mine")
+        assert await db.fetch_value("SELECT current_setting('aurora_test.marker', true)") in {
+            "",
+            None,
+        }
+        async with db.transaction() as tx:
+            await tx.execute("SET SESSION search_path = nowhere")
+        assert await db.fetch_value("SELECT count(*) FROM accounts") == 10
+        await db.execute("CREATE TEMP TABLE accounts (id int)")
+        assert await db.fetch_value("SELECT count(*) FROM accounts") == 10
+        await db.execute("SELECT pg_advisory_lock(42)")
+        assert (
+            await db.fetch_value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+        )
+
+
+async def test_plain_statements_need_no_reset(db):
+    for _ in range(20):
+        await db.sql.accounts.get(id=1)
+        await db.sql.accounts.deposit(id=1, amount=1)
+    assert db.pool_stats().popitem()[1].resets == 0
+    assert all(one.resets == 0 for one in db.pool_stats().values())
+
+
+async def test_a_trigger_can_change_the_session_and_is_cleaned_up_after(opened, outside):
+    await outside.execute(
+        """
+        CREATE FUNCTION t() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM set_config('aurora_test.marker', 'trigger', false); RETURN NEW; END $$;
+        CREATE TRIGGER t BEFORE UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION t();
+        """
+    )
+    async with opened(max_pool_size=1) as db:
+        await db.sql.accounts.deposit(id=1, amount=1)
+        assert await db.fetch_value("SELECT current_setting('aurora_test.marker', true)") in {
+            "",
+            None,
+        }
+        assert next(iter(db.pool_stats().values())).resets > 0
+
+
+async def test_a_function_of_the_user_is_looked_up_in_the_catalogue(opened, outside):
+    await outside.execute(
+        "CREATE FUNCTION mark(t text) RETURNS text LANGUAGE sql AS"
+        " $$ SELECT set_config('aurora_test.marker', t, false) $$"
+    )
+    async with opened(max_pool_size=1) as db:
+        assert await db.fetch_value("SELECT mark('left behind')") == "left behind"
+        assert await db.fetch_value("SELECT current_setting('aurora_test.marker', true)") in {
+            "",
+            None,
+        }

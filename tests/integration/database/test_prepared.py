@@ -240,3 +240,26 @@ async def test_columns_are_attributes_of_the_rows_of_their_statement_alone(db):
     assert other.number == 5
     assert not hasattr(other, "id")
     assert not hasattr(one, "number")
+
+
+async def test_prepared_statements_are_bounded_and_closed_at_the_server(opened):
+    async with opened(max_pool_size=1, min_pool_size=1, max_prepared_statements=5) as db:
+        for n in range(40):
+            assert await db.fetch_value(f"SELECT {n} + :one::int", {"one": 1}) == n + 1
+            assert await db.sql.accounts.balance(id=1) == 100
+        prepared = await db.fetch_value("SELECT count(*) FROM pg_prepared_statements")
+        assert prepared <= 6  # five, and asyncpg may have one of its own
+
+
+async def test_a_changed_schema_is_noticed_and_prepared_again(opened, outside):
+    async with opened(max_pool_size=1) as db:
+        query = "SELECT * FROM accounts WHERE id = :id"
+        assert len(await db.fetch_one(query, {"id": 1})) == 4
+        await outside.execute("ALTER TABLE accounts ADD COLUMN note text DEFAULT 'n'")
+        row = await db.fetch_one(query, {"id": 1})
+        assert row.note == "n"
+        await outside.execute("ALTER TABLE accounts ALTER COLUMN owner TYPE varchar(100)")
+        assert (await db.fetch_one(query, {"id": 1})).owner == "owner 1"
+        for n in range(30):
+            await outside.execute(f"ALTER TABLE accounts ADD COLUMN c{n} int")
+            assert len(await db.fetch_one(query, {"id": 1})) == 6 + n

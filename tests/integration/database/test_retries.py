@@ -30,10 +30,6 @@ def notes(error):
     return "\n".join(getattr(error, "__notes__", ()))
 
 
-async def balance(outside, account=1):
-    return await outside.fetchval("SELECT balance FROM accounts WHERE id = $1", account)
-
-
 # -- a writer that was demoted -------------------------------------------------------------------
 
 
@@ -79,11 +75,11 @@ async def deposit(tx):
     ],
     ids=["statement", "transaction", "bulk"],
 )
-async def test_a_write_to_a_reader_runs_again_on_a_new_connection(demoted, outside, write):
+async def test_a_write_to_a_reader_runs_again_on_a_new_connection(demoted, outside, balance, write):
     db, events = demoted
     await write(db)
     assert [error for _, error in retries(events)] == ["ReadOnlyInstance"]
-    written = await balance(outside), await outside.fetchval("SELECT count(*) FROM accounts")
+    written = await balance(), await outside.fetchval("SELECT count(*) FROM accounts")
     assert written in {(105, 10), (100, 11)}
 
 
@@ -112,7 +108,7 @@ async def test_a_write_in_a_transaction_that_only_reads_is_never_replayed(opened
         assert await db.fetch_value("SELECT pg_backend_pid()") == before
 
 
-async def test_where_no_writer_comes_the_attempts_end(opened, read_only_sessions, outside):
+async def test_where_no_writer_comes_the_attempts_end(opened, read_only_sessions, balance):
     calls = 0
 
     async def write(tx):
@@ -132,7 +128,7 @@ async def test_where_no_writer_comes_the_attempts_end(opened, read_only_sessions
             assert len(retries(events)) == 2
             assert "gave up after 3 attempt(s)" in notes(raised.value)
     assert calls == 3
-    assert await balance(outside) == 100
+    assert await balance() == 100
 
 
 async def test_a_write_that_was_sent_to_a_reader_on_purpose_ends_as_well(opened, aurora_cluster):
@@ -176,7 +172,7 @@ def conflict(outside):
     return work
 
 
-async def test_a_storm_of_conflicts_stops_at_the_budget(opened, outside, conflict, at_rest):
+async def test_a_storm_of_conflicts_stops_at_the_budget(opened, balance, conflict, at_rest):
     events, lose = [], asyncio.Event()
     lose.set()
     async with opened(observers=[events.append], retry_budget=29, max_retry_count=10) as db:
@@ -203,7 +199,7 @@ async def test_a_storm_of_conflicts_stops_at_the_budget(opened, outside, conflic
                 await run()
         assert len(retries(events)) == 1
         await at_rest(db)
-    assert await balance(outside) == 101
+    assert await balance() == 101
 
 
 async def test_a_storm_of_lost_connections_stops_at_the_budget(opened, tmp_path, at_rest):

@@ -21,38 +21,34 @@ from aurora_sql import (
 )
 
 
-async def balance(outside, account=1):
-    return await outside.fetchval("SELECT balance FROM accounts WHERE id = $1", account)
-
-
-async def test_commits_at_the_end_of_the_block(db, outside):
+async def test_commits_at_the_end_of_the_block(db, balance):
     async with db.transaction() as tx:
         assert await tx.sql.accounts.deposit(id=1, amount=5) == 1
         assert await tx.fetch_value("SELECT balance FROM accounts WHERE id = 1") == Decimal(105)
-        assert await balance(outside) == 100
-    assert await balance(outside) == 105
+        assert await balance() == 100
+    assert await balance() == 105
 
 
-async def test_rolls_back_when_the_block_raises(db, outside, sessions):
+async def test_rolls_back_when_the_block_raises(db, balance, sessions):
     with pytest.raises(ZeroDivisionError):
         async with db.transaction() as tx:
             await tx.sql.accounts.deposit(id=1, amount=5)
             raise ZeroDivisionError
-    assert await balance(outside) == 100
+    assert await balance() == 100
     assert await sessions("idle in transaction%") == 0
 
 
-async def test_a_swallowed_error_is_not_committed_silently(db, outside):
+async def test_a_swallowed_error_is_not_committed_silently(db, balance):
     with pytest.raises(TransactionAborted, match="nothing of it was applied") as raised:
         async with db.transaction() as tx:
             await tx.sql.accounts.deposit(id=1, amount=5)
             with pytest.raises(UniqueViolation):
                 await tx.sql.accounts.add(id=1, owner="again", balance=0)
     assert raised.value.retry_safe
-    assert await balance(outside) == 100
+    assert await balance() == 100
 
 
-async def test_a_savepoint_confines_a_failure(db, outside):
+async def test_a_savepoint_confines_a_failure(db, balance):
     async with db.transaction() as tx:
         await tx.sql.accounts.deposit(id=1, amount=5)
         with pytest.raises(CheckViolation):
@@ -61,7 +57,7 @@ async def test_a_savepoint_confines_a_failure(db, outside):
                 await tx.sql.accounts.deposit(id=1, amount=-1000)
         async with tx.savepoint(), tx.savepoint():
             await tx.sql.accounts.deposit(id=3, amount=1)
-    assert [await balance(outside, one) for one in (1, 2, 3)] == [105, 100, 101]
+    assert [await balance(one) for one in (1, 2, 3)] == [105, 100, 101]
 
 
 async def test_isolation_and_read_only_reach_the_server(db):
@@ -100,7 +96,7 @@ async def test_two_tasks_in_one_transaction_are_told_apart(db):
         assert (await tx.sql.accounts.get(id=1)).id == 1
 
 
-async def test_a_block_that_ends_while_a_task_still_runs_rolls_back(db, outside, at_rest):
+async def test_a_block_that_ends_while_a_task_still_runs_rolls_back(db, balance, at_rest):
     with pytest.raises(UsageError, match="while another task was still using it"):
         async with db.transaction() as tx:
             await tx.sql.accounts.deposit(id=1, amount=5)
@@ -108,21 +104,21 @@ async def test_a_block_that_ends_while_a_task_still_runs_rolls_back(db, outside,
             await asyncio.sleep(0.05)
     with pytest.raises(ConnectionLost):
         await left_behind
-    assert await balance(outside) == 100
+    assert await balance() == 100
     await at_rest(db)
 
 
-async def test_the_timeout_of_a_transaction_bounds_all_of_it(db, outside, at_rest):
+async def test_the_timeout_of_a_transaction_bounds_all_of_it(db, balance, at_rest):
     with pytest.raises(DeadlineExceeded) as raised:
         async with db.transaction(timeout=0.3) as tx:
             await tx.sql.accounts.deposit(id=1, amount=5)
             await tx.sql.accounts.slow(seconds=10)
     assert raised.value.retry_safe
-    assert await balance(outside) == 100
+    assert await balance() == 100
     await at_rest(db)
 
 
-async def test_cancelling_the_caller_rolls_back_and_leaks_nothing(db, outside, at_rest, sessions):
+async def test_cancelling_the_caller_rolls_back_and_leaks_nothing(db, balance, at_rest, sessions):
     async def work():
         async with db.transaction() as tx:
             await tx.sql.accounts.deposit(id=1, amount=5)
@@ -134,11 +130,11 @@ async def test_cancelling_the_caller_rolls_back_and_leaks_nothing(db, outside, a
     with pytest.raises(asyncio.CancelledError):
         await task
     await at_rest(db)
-    assert await balance(outside) == 100
+    assert await balance() == 100
     assert await sessions("idle in transaction%") == 0
 
 
-async def test_cancelling_at_every_await_leaves_the_pool_whole(opened, outside, at_rest):
+async def test_cancelling_at_every_await_leaves_the_pool_whole(opened, balance, at_rest):
     """Cancel a transaction after 0, 1, 2, … turns of the loop; it is applied wholly or not."""
 
     async def work(db):
@@ -162,11 +158,11 @@ async def test_cancelling_at_every_await_leaves_the_pool_whole(opened, outside, 
                 pass
         await at_rest(db)
         assert db.pool_stats().popitem()[1].size <= 2
-        assert await balance(outside, 1) == await balance(outside, 2) >= 100 + finished
+        assert await balance(1) == await balance(2) >= 100 + finished
         assert (await db.sql.accounts.get(id=1)).id == 1
 
 
-async def test_run_in_transaction_replays_a_serialization_conflict(opened, outside):
+async def test_run_in_transaction_replays_a_serialization_conflict(opened, outside, balance):
     events = []
     seen = []
 
@@ -183,7 +179,7 @@ async def test_run_in_transaction_replays_a_serialization_conflict(opened, outsi
     async with opened(observers=[events.append]) as db:
         result = await db.transaction(isolation="repeatable read").run(transfer, amount=10)
     assert seen == [100, 101]
-    assert result == await balance(outside) == 111
+    assert result == await balance() == 111
     retries = [event for event in events if isinstance(event, RetryScheduled)]
     assert [(one.attempt, one.error) for one in retries] == [(1, "SerializationConflict")]
 
@@ -221,7 +217,7 @@ async def test_nothing_is_replayed_where_retries_are_off(opened, outside):
     assert calls == 1
 
 
-async def test_deadlocks_are_replayed_until_both_are_through(opened, outside):
+async def test_deadlocks_are_replayed_until_both_are_through(opened, balance):
     async def swap(tx, first, second):
         await tx.sql.accounts.deposit(id=first, amount=1)
         await asyncio.sleep(0.05)
@@ -237,10 +233,10 @@ async def test_deadlocks_are_replayed_until_both_are_through(opened, outside):
         finally:
             await db.execute("ALTER SYSTEM RESET deadlock_timeout")
             await db.execute("SELECT pg_reload_conf()")
-    assert [await balance(outside, one) for one in (1, 2)] == [106, 106]
+    assert [await balance(one) for one in (1, 2)] == [106, 106]
 
 
-async def test_a_connection_lost_before_commit_is_replayed(db, outside):
+async def test_a_connection_lost_before_commit_is_replayed(db, outside, balance):
     attempts = 0
 
     async def work(tx):
@@ -254,10 +250,10 @@ async def test_a_connection_lost_before_commit_is_replayed(db, outside):
 
     await db.run_in_transaction(work)
     assert attempts == 2
-    assert [await balance(outside, one) for one in (1, 2)] == [105, 105]
+    assert [await balance(one) for one in (1, 2)] == [105, 105]
 
 
-async def test_the_caller_s_own_error_is_never_replayed(db, outside):
+async def test_the_caller_s_own_error_is_never_replayed(db, balance):
     calls = 0
 
     async def work(tx):
@@ -269,7 +265,7 @@ async def test_the_caller_s_own_error_is_never_replayed(db, outside):
     with pytest.raises(LookupError):
         await db.run_in_transaction(work)
     assert calls == 1
-    assert await balance(outside) == 100
+    assert await balance() == 100
 
 
 async def test_nowait_fails_at_once_alone_and_is_replayed_in_a_transaction(db, outside):
@@ -291,7 +287,7 @@ async def test_nowait_fails_at_once_alone_and_is_replayed_in_a_transaction(db, o
     assert calls == 2
 
 
-async def test_a_commit_that_is_not_answered_in_time_is_in_doubt(db, outside, at_rest):
+async def test_a_commit_that_is_not_answered_in_time_is_in_doubt(db, outside, balance, at_rest):
     """A deferred trigger keeps COMMIT busy longer than the caller may wait."""
     await outside.execute(
         """
@@ -311,11 +307,11 @@ async def test_a_commit_that_is_not_answered_in_time_is_in_doubt(db, outside, at
     assert not raised.value.retry_safe
     await at_rest(db)
     # No cancel request was sent: the commit went through behind the caller's back.
-    assert await balance(outside) == 105
+    assert await balance() == 105
 
 
 async def test_a_caller_cancelled_during_commit_gets_its_cancellation_and_the_commit_its_end(
-    db, outside, at_rest
+    db, outside, balance, at_rest
 ):
     await outside.execute(
         """
@@ -335,11 +331,11 @@ async def test_a_caller_cancelled_during_commit_gets_its_cancellation_and_the_co
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await balance(outside) == 105
+    assert await balance() == 105
     await at_rest(db)
 
 
-async def test_a_lone_deadlock_victim_runs_again(db, outside):
+async def test_a_lone_deadlock_victim_runs_again(db, outside, balance):
     """A statement of its own that lost a deadlock was not applied, and is sent again."""
     await outside.execute("SET deadlock_timeout = '10s'")
     transaction = outside.transaction()
@@ -355,7 +351,7 @@ async def test_a_lone_deadlock_victim_runs_again(db, outside):
         assert await both == 2
     except Deadlock:  # pragma: no cover - the retry is what is under test
         pytest.fail("the victim was not run again")
-    assert [await balance(outside, one) for one in (1, 2)] == [6, 2]
+    assert [await balance(one) for one in (1, 2)] == [6, 2]
 
 
 # --- BEGIN travels with the first statement -----------------------------------------------------
@@ -365,7 +361,7 @@ def commands(tx):
     return tx.leased.driver.commands_sent
 
 
-async def test_begin_takes_no_round_trip_of_its_own(db, outside):
+async def test_begin_takes_no_round_trip_of_its_own(db, balance):
     async with db.transaction() as tx:  # prepares the statement
         await tx.sql.accounts.deposit(id=1, amount=1)
     async with db.transaction() as tx:
@@ -373,9 +369,9 @@ async def test_begin_takes_no_round_trip_of_its_own(db, outside):
         await tx.sql.accounts.deposit(id=1, amount=1)
         assert commands(tx) == before + 1
         await tx.sql.accounts.deposit(id=1, amount=1)
-        assert await balance(outside) == 101
+        assert await balance() == 101
     assert commands(tx) == before + 3
-    assert await balance(outside) == 103
+    assert await balance() == 103
 
 
 async def test_a_block_without_statements_sends_nothing(db):
@@ -431,7 +427,7 @@ async def add_after_refused_values(tx):
         add_after_refused_values,
     ],
 )
-async def test_whatever_comes_first_is_in_the_transaction(opened, outside, work, warm):
+async def test_whatever_comes_first_is_in_the_transaction(opened, balance, work, warm):
     async with opened(min_pool_size=1, max_pool_size=1) as db:
         if warm:
             await db.sql.accounts.add(id=50, owner="fifty", balance=1)
@@ -440,10 +436,10 @@ async def test_whatever_comes_first_is_in_the_transaction(opened, outside, work,
             async with db.transaction() as tx:
                 await work(tx)
                 raise ZeroDivisionError
-        assert await balance(outside, 50) is None
+        assert await balance(50) is None
         async with db.transaction() as tx:
             await work(tx)
-        assert await balance(outside, 50) == 1
+        assert await balance(50) == 1
 
 
 async def test_a_first_statement_that_is_cancelled_leaves_no_transaction(opened, at_rest, sessions):
@@ -462,3 +458,15 @@ async def test_a_first_statement_that_is_cancelled_leaves_no_transaction(opened,
         await at_rest(db)
         assert await sessions("idle in transaction%") == 0
         assert await db.fetch_value("SELECT 1") == 1
+
+
+async def test_one_transaction_object_entered_twice_at_once(db, at_rest):
+    context = db.transaction()
+
+    async def enter():
+        async with context as tx:
+            await tx.sql.accounts.slow(seconds=0.1)
+
+    found = await asyncio.gather(enter(), enter(), return_exceptions=True)
+    assert [type(one) for one in found if one is not None] == [UsageError]
+    await at_rest(db)

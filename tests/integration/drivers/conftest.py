@@ -152,8 +152,8 @@ def _stop(process):
 
 
 @pytest.fixture(scope="session")
-def _folder():
-    folder = Path(tempfile.mkdtemp(prefix="aurora_driver_", dir="/tmp"))
+def _folder(short_folder):
+    folder = Path(tempfile.mkdtemp(prefix="aurora_driver_", dir=short_folder))
     name, _ = _owner()
     if os.geteuid() == 0:
         shutil.chown(folder, name)

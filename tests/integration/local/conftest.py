@@ -82,10 +82,10 @@ def client(cluster):
 
 
 @pytest.fixture
-def temporary(monkeypatch, tmp_path_factory):
+def temporary(monkeypatch, tmp_path_factory, short_folder):
     """A temporary folder of this test alone, so that what is in it is ours."""
     tmp_path_factory.getbasetemp()  # before, or pytest makes its own in there
-    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="t-", dir=short_folder) as name:
         Path(name).chmod(0o777)
         monkeypatch.setattr(tempfile, "tempdir", name)
         yield Path(name)

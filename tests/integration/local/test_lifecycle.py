@@ -30,7 +30,7 @@ async def test_a_normal_end_and_a_second_start(temporary, nothing_left):
     for _ in range(2):
         async with cluster:
             seen.append(folder_of(cluster))
-            with pytest.raises(errors.ConfigurationError, match="runs already"):
+            with pytest.raises(errors.UsageError, match="runs already"):
                 cluster.start()
         assert nothing_left(seen) == []
         assert list(temporary.iterdir()) == []

@@ -1,5 +1,8 @@
 """Reading the protocol, and arguments; no I/O."""
 
+import asyncio
+import threading
+
 import pytest
 
 from aurora_sql.errors import ConfigurationError, UsageError
@@ -172,6 +175,35 @@ def test_before_the_start_and_twice():
         proxy.heal()
     with proxy, pytest.raises(UsageError, match="runs already"):
         proxy.__enter__()
+
+
+def test_a_second_run_knows_nothing_of_the_first():
+    proxy = FaultProxy("127.0.0.1", 1)
+    proxy.start()
+    proxy.inject(faults.Reset(), on="new")
+    proxy.inject(faults.Reset(), at=faults.Request())
+    proxy.stop()
+    proxy.stop()
+    with pytest.raises(UsageError, match="not running"):
+        proxy.heal()
+    proxy.start()
+    assert "no fault waits" in repr(proxy)
+    proxy.stop()
+
+
+async def test_a_caller_cancelled_at_the_end_leaves_no_thread():
+    async def use():
+        async with proxy:
+            task.cancel()
+
+    proxy = FaultProxy("127.0.0.1", 1)
+    task = asyncio.create_task(use())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    for thread in threading.enumerate():
+        if thread.name == "aurora-sql fault proxy":
+            thread.join(5)
+            assert not thread.is_alive()
 
 
 def test_a_port_that_is_taken():
