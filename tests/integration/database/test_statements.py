@@ -406,23 +406,6 @@ async def test_health_tells_who_is_well(opened):
         assert "127.0.0.1:9" in health.instances[1].error
 
 
-# -- sessions ----------------------------------------------------------------------------------
-
-
-async def test_a_session_reads_from_the_writer_once_it_wrote(db, aurora_cluster):
-    await aurora_cluster.wait_replayed()
-    writer = aurora_cluster.instances[0].id
-    async with db.session() as session:
-        assert await session.sql.accounts.where_am_i() != writer
-        await session.sql.accounts.deposit(id=1, amount=1)
-        assert await session.sql.accounts.where_am_i() == writer
-        assert (await session.sql.accounts.on_reader(id=1)).balance == 101
-    async with db.session() as session:
-        async with session.transaction() as tx:
-            await tx.sql.accounts.deposit(id=1, amount=1)
-        assert (await session.sql.accounts.on_reader(id=1)).balance == 102
-
-
 # -- losses ------------------------------------------------------------------------------------
 
 
