@@ -132,6 +132,20 @@ async def test_a_transaction_that_only_reads_is_no_write(db, writer, readers, st
         assert await s.sql.counters.on_reader() == writer
 
 
+async def test_a_position_from_the_middle_of_a_write_does_not_cover_it(
+    db, readers, writer, stop_replay, questions
+):
+    async with db.session() as s:
+        async with s.transaction() as tx:
+            await tx.sql.counters.count_up(id=11)
+            assert await s.sql.counters.value(id=11) == 0
+            assert await s.sql.counters.where_am_i() != writer
+            assert questions(db) == 1
+            await stop_replay(*readers)
+        assert await s.sql.counters.value(id=11) == 1
+        assert await s.sql.counters.where_am_i() == writer
+
+
 async def test_readers_that_stand_still_cost_one_wait(db, readers, writer, stop_replay):
     await stop_replay(*readers)
     loop = asyncio.get_running_loop()
@@ -225,18 +239,19 @@ async def test_one_question_serves_many_sessions(opened, questions):
 
 async def test_a_question_that_is_under_way_does_not_serve_who_comes_later(db, monkeypatch):
     consistency = db._shared.consistency
-    sent = []
+    sent, answered = [], asyncio.Event()
     ask = consistency._ask_writer
 
     async def slow(limit):
         sent.append(await ask(limit))
+        answered.set()
         await asyncio.sleep(0.05)
         return sent[-1]
 
     monkeypatch.setattr(consistency, "_ask_writer", slow)
     limit = asyncio.get_running_loop().time() + 10
     first = asyncio.create_task(consistency.position(limit))
-    await asyncio.sleep(0.02)
+    await answered.wait()
     await db.sql.counters.count_up(id=1)
     late = [asyncio.create_task(consistency.position(limit)) for _ in range(20)]
     position = await first
