@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from aurora_sql.cluster import NO_CLUSTER, Seen
 from aurora_sql.errors import UsageError
 from aurora_sql.execution import PoolRunner, call_limit
 from aurora_sql.session._executor import Executor
@@ -130,18 +129,18 @@ class Session(TransactionalScope):
     """
 
     def __init__(self, shared: Shared, token: str | None = None) -> None:
-        self._cluster_id, self._given = (
-            (NO_CLUSTER, Seen()) if token is None else shared.consistency.signer.read(token)
-        )
+        self._given = None if token is None else shared.consistency.signer.read(token)
+        self._entered = False
         self._sight = Sight()
         self._writing = ObservedWriter(shared.writer, self._sight, writes=True)
         self._on_writer = ObservedWriter(shared.writer, self._sight, writes=False)
         self._reading = SessionReader(shared, self._sight, self._on_writer)
         super().__init__(shared.with_writer(self._writing), self._choose)
-        self._entered = False
 
     def _choose(self, statement: Statement) -> Lessor:
         role = statement.role
+        if self._given is not None and not self._entered:
+            raise UsageError("this session has a token: use it as `async with db.session(…) as s:`")
         if statement.access is Access.WRITE and role is not Role.READER:
             return self._writing
         if role is Role.READER or (role is None and self._sight.bound):
@@ -173,9 +172,11 @@ class Session(TransactionalScope):
     async def __aenter__(self) -> Self:
         if self._entered:
             raise UsageError("this session was entered before; call session() for each block")
+        if self._given is not None:
+            cluster_id, seen = self._given
+            await self._shared.consistency.check(cluster_id)
+            self._sight.take(seen)
         self._entered = True
-        await self._shared.consistency.check(self._cluster_id)
-        self._sight.take(self._given)
         return self
 
     async def __aexit__(

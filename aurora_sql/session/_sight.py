@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import suppress
 from functools import partial
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
 _WAIT: Final = 0.1
 """Seconds that a read waits for a reader to catch up before it goes to the writer."""
+_ANSWER: Final = 0.5
+"""Seconds that a reader may take to tell how far it is."""
 _PAUSES: Final = (0.002, 0.004, 0.008, 0.016)
 """Seconds between two questions; the last is repeated."""
 _NO_PATIENCE: Final = 1.0
@@ -187,6 +188,9 @@ class SessionReader:
     def _is_behind(self, pool: Pool) -> bool:
         return self._consistency.patience.get(pool, -math.inf) > self._loop.time()
 
+    def _lose_patience(self, pool: Pool) -> None:
+        self._consistency.patience[pool] = self._loop.time() + _NO_PATIENCE
+
     def try_acquire(self, now: float) -> Pooled | None:
         """Lease an idle connection to a reader that is known to show what was seen."""
         pool, seen = self._pool, self._sight.seen
@@ -207,12 +211,13 @@ class SessionReader:
         Raises:
             AuroraError: There is no connection to the writer either.
         """
-        pooled = self.try_acquire(self._loop.time())
-        if pooled is None and self._pool is not None:
-            # Whatever is wrong with the reader or with asking: the writer shows everything.
-            with suppress(AuroraError):
-                limit = math.inf if deadline is None else deadline
-                pooled = await self._find(self._pool, limit)
+        pool, pooled = self._pool, self.try_acquire(self._loop.time())
+        if pooled is None and pool is not None:
+            try:
+                pooled = await self._find(pool, math.inf if deadline is None else deadline)
+            except AuroraError:
+                # Whatever is wrong with the reader or with asking: the writer shows everything.
+                self._lose_patience(pool)
         return await self._writer.acquire(deadline) if pooled is None else pooled
 
     async def _find(self, pool: Pool, limit: float) -> Pooled | None:
@@ -242,7 +247,7 @@ class SessionReader:
             elif not sight.seen.may_be_shown_by(replica.replayed):
                 break
             elif self._loop.time() + pause > give_up:
-                self._consistency.patience[pool] = self._loop.time() + _NO_PATIENCE
+                self._lose_patience(pool)
                 break
             else:
                 await asyncio.sleep(pause)
@@ -255,7 +260,7 @@ class SessionReader:
             seen.by not in (NOBODY, replica.id) or seen.is_shown_by(replica.id, replica.replayed)
         ):
             return replica
-        return await self._consistency.look(pool, pooled, limit)
+        return await self._consistency.look(pool, pooled, min(limit, self._loop.time() + _ANSWER))
 
     def _lease(self, pool: Pool, pooled: Pooled, replica: Replica) -> Pooled:
         self._leased[pooled] = pool, replica.id

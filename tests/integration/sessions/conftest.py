@@ -60,11 +60,11 @@ async def table(cluster, bare):
 def opened(cluster, table):
     """Open an Aurora on the cluster; settings can be changed by keyword."""
 
-    def make(**changes):
+    def make(observers=(), **changes):
         settings = cluster.settings().replace(
             {"min_pool_size": 1, "max_pool_size": 8, "token_secret": SECRET} | changes
         )
-        return Aurora(settings, sql=SQL)
+        return Aurora(settings, sql=SQL, observers=observers)
 
     return make
 

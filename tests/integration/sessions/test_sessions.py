@@ -224,6 +224,37 @@ async def test_a_reader_is_killed_within_a_session(opened, cluster, readers, wri
         assert await s.sql.counters.value(id=7) == 11
 
 
+async def test_a_reader_that_is_frozen_does_not_hold_a_session_for_long(
+    opened, cluster, readers, writer
+):
+    async with opened(min_pool_size=2) as db:
+        for reader in readers:
+            await cluster.pause(reader.id)
+        try:
+            loop = asyncio.get_running_loop()
+            async with db.session() as s:
+                assert await s.sql.counters.count_up(id=12) == 1
+                started = loop.time()
+                assert await s.sql.counters.value(id=12) == 1
+                for _ in range(5):
+                    assert await s.sql.counters.where_am_i() == writer
+                assert loop.time() - started < 5
+        finally:
+            for reader in readers:
+                await cluster.resume(reader.id)
+
+
+async def test_events_name_the_instance_that_answered(opened, writer, cluster):
+    events = []
+    async with opened([events.append]) as db, db.session() as s:
+        await s.sql.counters.count_up(id=1)
+        where = await s.sql.counters.where_am_i()
+        await s.sql.counters.on_writer()
+    places = {one.id: f"{one.host}:{one.port}" for one in cluster.instances}
+    assert where != writer
+    assert [one.instance for one in events] == [places[writer], places[where], places[writer]]
+
+
 async def test_one_question_serves_many_sessions(opened, questions):
     async with opened(max_pool_size=20) as db:
         count = 200

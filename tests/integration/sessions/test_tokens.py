@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from aurora_sql import Aurora, AuroraError, ParameterError
+from aurora_sql import Aurora, AuroraError, ParameterError, UsageError
 from aurora_sql.cluster import NO_CLUSTER, Position, Seen, identifier
 from aurora_sql.local import LocalCluster
 from aurora_sql.types import Role
@@ -147,11 +147,16 @@ async def test_a_token_of_another_cluster_is_refused_before_anything_is_sent(db)
         assert await s.sql.counters.value(id=24) == 0
 
 
-async def test_a_session_that_is_not_entered_does_not_trust_its_token(db):
+async def test_a_session_with_a_token_has_to_be_entered(db):
     token = db._shared.consistency.signer.sign(identifier("another"), Seen(Position(1, 1)))
     session = db.session(token=token)
-    assert session._sight.seen == Seen()
-    assert not session._sight.bound
+    with pytest.raises(UsageError, match="async with"):
+        await session.sql.counters.value(id=1)
+    with pytest.raises(ParameterError, match="another cluster"):
+        async with session:
+            pass
+    with pytest.raises(UsageError, match="async with"):
+        await session.sql.counters.value(id=1)
 
 
 async def ordinary(cluster, outside, **changes):
