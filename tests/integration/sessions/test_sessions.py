@@ -1,10 +1,13 @@
 """Sessions: who answers their reads, and what it costs."""
 
 import asyncio
+import contextlib
+import os
+import signal
 
 import pytest
 
-from aurora_sql import ConnectionLost, ParameterError, UsageError, deadline
+from aurora_sql import AuroraError, ConnectionLost, ParameterError, UsageError, deadline
 
 
 async def test_before_it_has_written_a_session_is_like_the_database(db, writer, questions):
@@ -222,6 +225,29 @@ async def test_a_reader_is_killed_within_a_session(opened, cluster, readers, wri
             await cluster.restart(reader)
         # One that restarted is another server: it may be behind what it has shown before.
         assert await s.sql.counters.value(id=7) == 11
+
+
+async def test_a_reader_that_crashed_is_another_one(opened, bare, readers):
+    """Its main process lives on, and it may show less than it has shown before."""
+    reader = readers[0]
+    async with opened(read_endpoint=f"{reader.host}:{reader.port}") as db:
+
+        async def met():
+            async with db.session() as s:
+                where = await s.sql.counters.on_reader()
+                return s._sight.seen.by if where == reader.id else None
+
+        before = await met()
+        assert before is not None
+        victim = await bare(reader)
+        os.kill(victim.get_server_pid(), signal.SIGKILL)
+        after = None
+        async with asyncio.timeout(20):
+            while after is None:
+                await asyncio.sleep(0.1)
+                with contextlib.suppress(AuroraError):
+                    after = await met()
+        assert after != before
 
 
 async def test_a_reader_that_is_frozen_does_not_hold_a_session_for_long(
