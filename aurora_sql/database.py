@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from aurora_sql import health
-from aurora_sql.cluster import Cluster
+from aurora_sql.cluster import Cluster, Signer
 from aurora_sql.deadlines import Sweeper
 from aurora_sql.errors import ConfigurationError, UsageError
 from aurora_sql.execution import Context, Preparer, StatementTree
@@ -121,7 +121,9 @@ class Aurora(TransactionalScope):
             finally:
                 sweeper.stop()
             raise
-        shared = Shared(context, cluster, StatementTree(registry), AdHocStatements(dialect))
+        secret = settings.token_secret
+        signer = Signer(None if secret is None else secret.get_secret_value())
+        shared = Shared(context, cluster, StatementTree(registry), AdHocStatements(dialect), signer)
         self._sweeper = sweeper
         self._attach(shared, cluster.route)
         self.writer = Scope(shared, cluster.writer_for)
@@ -161,9 +163,18 @@ class Aurora(TransactionalScope):
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
-    def session(self) -> Session:
-        """Return a session: ``async with db.session() as s:``; reads in it see its writes."""
-        return Session(self._shared)
+    def session(self, *, token: str | None = None) -> Session:
+        """Return a session: ``async with db.session() as s:``; reads in it see its writes.
+
+        Args:
+            token: ``token`` of another session, of this process or of another one with the same
+                ``token_secret``: reads see what that session wrote and was shown.
+
+        Raises:
+            ParameterError: The token is none, was signed with another key, or was changed. One of
+                another cluster is refused on entering. Nothing was sent.
+        """
+        return Session(self._shared, token)
 
     @property
     def topology(self) -> Topology:

@@ -47,6 +47,7 @@ class AsyncpgConnection(DriverConnection):
     """One session. Made by :func:`aurora_sql.drivers.connect`; used by one task at a time."""
 
     __slots__ = (
+        "__weakref__",
         "_begin_names",
         "_begins",
         "_committing",

@@ -15,7 +15,7 @@ from aurora_sql.execution._namespace import (
     SqlNamespace,
     StatementTree,
 )
-from aurora_sql.execution._pool_runner import PoolRunner
+from aurora_sql.execution._pool_runner import Lessor, PoolRunner
 from aurora_sql.execution._prepare import Preparer
 from aurora_sql.execution._stream import RowStream
 from aurora_sql.execution._watch import Watch, call_limit
@@ -28,6 +28,7 @@ __all__ = [
     "BoundStatement",
     "ConnectionRunner",
     "Context",
+    "Lessor",
     "PoolRunner",
     "Preparer",
     "RowStream",

@@ -7,7 +7,7 @@ dictionary look-ups. What is rare (a first use, a failure, an observer) stands e
 from __future__ import annotations
 
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aurora_sql.deadlines import current_deadline
 from aurora_sql.drivers import Begin
@@ -53,8 +53,25 @@ if TYPE_CHECKING:
 
     from aurora_sql.execution._context import Context
     from aurora_sql.execution._prepare import Entry
-    from aurora_sql.pool import Pool, Pooled
+    from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
+
+
+class Lessor(Protocol):
+    """Where connections come from: a pool, or what stands before pools and picks one."""
+
+    @property
+    def name(self) -> str:
+        """The instance, for events; of several, the one that the last release was about."""
+
+    def try_acquire(self, now: float) -> Pooled | None:
+        """Lease an idle connection that needs no work; None for :meth:`acquire` to see to it."""
+
+    async def acquire(self, deadline: float | None = None) -> Pooled:
+        """Lease a connection, until a loop time at most."""
+
+    def release(self, pooled: Pooled) -> None:
+        """Give a connection back."""
 
 
 class Trace:
@@ -66,7 +83,7 @@ class Trace:
         self.attempts = 0
         self.instance = ""
 
-    def note(self, pool: Pool) -> None:
+    def note(self, pool: Lessor) -> None:
         """Count an attempt."""
         self.attempts += 1
         self.instance = pool.name
@@ -77,7 +94,7 @@ class PoolRunner:
 
     Args:
         context: What all calls share.
-        choose: Picks the pool for a statement.
+        choose: Picks the pool for a statement, or what stands for one.
         run_once: Runs a write exactly once, which takes a transaction; None where nobody asks.
     """
 
@@ -96,7 +113,7 @@ class PoolRunner:
     def __init__(
         self,
         context: Context,
-        choose: Callable[[Statement], Pool],
+        choose: Callable[[Statement], Lessor],
         run_once: Callable[[Statement, dict[str, Any]], Coroutine[Any, Any, Any]] | None = None,
     ) -> None:
         self._run_once = run_once
@@ -185,7 +202,9 @@ class PoolRunner:
                 )
             )
 
-    async def _acquire(self, pool: Pool, statement: Statement, limit: float) -> tuple[Pool, Pooled]:
+    async def _acquire(
+        self, pool: Lessor, statement: Statement, limit: float
+    ) -> tuple[Lessor, Pooled]:
         """Lease a connection where one can be had; nothing is sent yet, so any instance will do."""
         attempts: Attempts | None = None
         while True:
@@ -201,7 +220,7 @@ class PoolRunner:
                     await attempts.again(error, Unit.STATEMENT, Access.READ, limit)
                     pool = self._choose(statement)
 
-    async def acquire(self, pool: Pool, limit: float, what: str) -> Pooled:
+    async def acquire(self, pool: Lessor, limit: float, what: str) -> Pooled:
         """Lease a connection, waiting for it until the call's deadline at most."""
         now = self._time()
         if limit <= now:

@@ -14,8 +14,8 @@ from aurora_sql.types import Cardinality
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from aurora_sql.execution import ConnectionRunner
-    from aurora_sql.pool import Pool, Pooled
+    from aurora_sql.execution import ConnectionRunner, Lessor
+    from aurora_sql.pool import Pooled
     from aurora_sql.session._shared import Shared
     from aurora_sql.session._transaction import TransactionContext
     from aurora_sql.statements import Statement
@@ -26,14 +26,14 @@ class PoolHost(BulkHost):
 
     Args:
         shared: The open database.
-        choose: Picks the pool for a statement in this scope; a session takes note of a write.
+        choose: Picks the pool for a statement in this scope.
         transaction: Makes a transaction without the server's limit per statement.
     """
 
     def __init__(
         self,
         shared: Shared,
-        choose: Callable[[Statement], Pool],
+        choose: Callable[[Statement], Lessor],
         transaction: Callable[[], TransactionContext],
     ) -> None:
         super().__init__(shared.context, in_transaction=False)
@@ -55,7 +55,7 @@ class PoolHost(BulkHost):
         Raises:
             UsageError: To a reader: the scope is a view of the readers.
         """
-        if self._choose(self.probe(sql)) is not self._shared.cluster.writer_pool:
+        if self._choose(self.probe(sql)) is not self._shared.writer:
             raise UsageError(
                 "bulk operations write, and this view runs on readers: call it on the database"
                 " or on its writer"

@@ -6,23 +6,27 @@ import math
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from aurora_sql.errors import UsageError
-from aurora_sql.execution import PoolRunner
+from aurora_sql.execution import PoolRunner, call_limit
 from aurora_sql.session._executor import Executor
 from aurora_sql.session._host import PoolHost
+from aurora_sql.session._sight import ObservedWriter, SessionReader, Sight
 from aurora_sql.session._transaction import Transaction, TransactionContext
-from aurora_sql.types import Access
+from aurora_sql.types import Access, Role
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-    from aurora_sql.pool import Pool
+    from aurora_sql.execution import Lessor
     from aurora_sql.session._shared import Shared
     from aurora_sql.statements import Statement
     from aurora_sql.types import Isolation
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_LAST_QUESTION = 1.0
+"""Seconds that leaving a session may take to make its token exact; it holds without that too."""
 
 
 class Scope(Executor):
@@ -33,10 +37,10 @@ class Scope(Executor):
         choose: Picks the pool for a statement.
     """
 
-    def __init__(self, shared: Shared, choose: Callable[[Statement], Pool]) -> None:
+    def __init__(self, shared: Shared, choose: Callable[[Statement], Lessor]) -> None:
         self._attach(shared, choose)
 
-    def _attach(self, shared: Shared, choose: Callable[[Statement], Pool]) -> None:
+    def _attach(self, shared: Shared, choose: Callable[[Statement], Lessor]) -> None:
         self._shared = shared
         self._adhoc = shared.adhoc
         self._choose_pool = choose
@@ -54,7 +58,7 @@ class Scope(Executor):
         """Run a write as BEGIN, marker, statement, COMMIT: its result is known before COMMIT."""
         shared = self._shared
         statement.bind(params)  # what is wrong with the parameters is told before anything is sent
-        if self._choose_pool(statement) is not shared.cluster.writer_pool:
+        if self._choose_pool(statement) is not shared.writer:
             raise UsageError(
                 f"{statement.where} is a write, and this view runs on readers: call it on the"
                 " database or on its writer"
@@ -116,21 +120,32 @@ class TransactionalScope(Scope):
 
 
 class Session(TransactionalScope):
-    """Work that belongs together: once it has written, its reads go to the writer.
+    """Work that belongs together: its reads see its writes, and never go back in time.
 
-    Before the first write, statements marked ``role: reader`` run on readers as usual.
+    Until it has written, or was given a token, statements run where they would outside of it. From
+    then on every read may go to a reader: to one that has replayed what the session wrote and was
+    shown, at once or within a fraction of a second; else to the writer. The session stays on its
+    reader. Statements marked ``role: writer`` run on the writer.
     """
 
-    def __init__(self, shared: Shared) -> None:
-        self._wrote = False
-        super().__init__(shared, self._choose)
+    def __init__(self, shared: Shared, token: str | None = None) -> None:
+        self._given = None if token is None else shared.consistency.signer.read(token)
         self._entered = False
+        self._sight = Sight()
+        self._writing = ObservedWriter(shared.writer, self._sight, writes=True)
+        self._on_writer = ObservedWriter(shared.writer, self._sight, writes=False)
+        self._reading = SessionReader(shared, self._sight, self._on_writer)
+        super().__init__(shared.with_writer(self._writing), self._choose)
 
-    def _choose(self, statement: Statement) -> Pool:
-        cluster = self._shared.cluster
-        if statement.access is Access.WRITE:
-            self._wrote = True
-        return cluster.writer_pool if self._wrote else cluster.route(statement)
+    def _choose(self, statement: Statement) -> Lessor:
+        role = statement.role
+        if self._given is not None and not self._entered:
+            raise UsageError("this session has a token: use it as `async with db.session(…) as s:`")
+        if statement.access is Access.WRITE and role is not Role.READER:
+            return self._writing
+        if role is Role.READER or (role is None and self._sight.bound):
+            return self._reading.choose(statement)
+        return self._on_writer
 
     def transaction(
         self,
@@ -140,13 +155,27 @@ class Session(TransactionalScope):
         timeout: float | None = None,
     ) -> TransactionContext:
         """As :meth:`TransactionalScope.transaction`; counts as a write unless read-only."""
-        if not read_only:
-            self._wrote = True
-        return super().transaction(isolation=isolation, read_only=read_only, timeout=timeout)
+        shared = self._shared.with_writer(self._on_writer) if read_only else self._shared
+        return TransactionContext(shared, isolation=isolation, read_only=read_only, timeout=timeout)
+
+    @property
+    def token(self) -> str:
+        """What the session wrote and was shown, for ``db.session(token=…)``: URL-safe text.
+
+        It takes no round trip, and can be had in the block and after it. Where the last thing that
+        the session did was a write, a token taken in the block makes the session that gets it ask
+        the writer for its position first; leaving the block has asked by itself.
+        """
+        consistency = self._shared.consistency
+        return consistency.signer.sign(consistency.cluster_id, self._sight.seen)
 
     async def __aenter__(self) -> Self:
         if self._entered:
             raise UsageError("this session was entered before; call session() for each block")
+        if self._given is not None:
+            cluster_id, seen = self._given
+            await self._shared.consistency.check(cluster_id)
+            self._sight.take(seen)
         self._entered = True
         return self
 
@@ -156,7 +185,12 @@ class Session(TransactionalScope):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        return None
+        if exc is None and self._sight.wrote:
+            limit = min(
+                call_limit(self._shared.context, None),
+                self._shared.context.loop.time() + _LAST_QUESTION,
+            )
+            await self._sight.settle(self._shared.consistency, limit)
 
     def __repr__(self) -> str:
-        return f"<Session{' that wrote' if self._wrote else ''}>"
+        return f"<Session{' that wrote, or continues one' if self._sight.bound else ''}>"

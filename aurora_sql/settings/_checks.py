@@ -27,7 +27,6 @@ NOT_BUILT: Final[tuple[tuple[str, frozenset[Any], str], ...]] = (
     ("iam_role_arn", frozenset({None}), _NO_IAM),
     ("region", frozenset({None}), _NO_REGION),
     ("secret_id", frozenset({None}), "reading a secret is not built yet: give username, password"),
-    ("token_secret", frozenset({None}), "tokens of sessions are not built yet"),
     ("proxy_mode", frozenset({False}), "working behind a proxy is not built yet"),
 )
 """Settings whose feature is still to come; building one deletes its line."""

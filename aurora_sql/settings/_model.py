@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LONGEST_APPLICATION_NAME = 63
+_SHORTEST_TOKEN_SECRET = 16
 
 T = TypeVar("T")
 
@@ -67,6 +68,13 @@ def _filled(value: str) -> str:
 
 def _secret(value: SecretStr) -> SecretStr:
     _text(value.get_secret_value())
+    return value
+
+
+def _token_secret(value: SecretStr) -> SecretStr:
+    _secret(value)
+    if len(value.get_secret_value()) < _SHORTEST_TOKEN_SECRET:
+        raise ValueError(f"must have at least {_SHORTEST_TOKEN_SECRET} characters, made by chance")
     return value
 
 
@@ -217,7 +225,8 @@ class AuroraSettings(BaseSettings):
         iam_role_arn: Not built yet.
         region: Not built yet.
         secret_id: Not built yet.
-        token_secret: Not built yet.
+        token_secret: Signs the tokens of sessions: at least 16 characters, the same in all
+            processes that hand tokens to each other. Default: each process has a key of its own.
         proxy_mode: Not built yet.
         application_name: Shown in the server's session list. Default ``aurora_sql``.
         enable_sensitive_data_logging: Show the values of parameters in logs and errors. Default
@@ -292,7 +301,9 @@ class AuroraSettings(BaseSettings):
     iam_role_arn: _OptionalText = None
     region: _OptionalText = None
     secret_id: _OptionalText = None
-    token_secret: _OptionalSecret = None
+    token_secret: Annotated[
+        Annotated[SecretStr, AfterValidator(_token_secret)] | None, BeforeValidator(_none_if_empty)
+    ] = None
     proxy_mode: bool = False
 
     application_name: Annotated[str, AfterValidator(_application_name)] = "aurora_sql"

@@ -133,6 +133,8 @@ async def transactions(db: Aurora, user: User) -> None:
     async with db.session() as session:
         assert_type(session, Session)
         assert_type(await session.run_in_transaction(name_of), str | None)
+        assert_type(session.token, str)
+    assert_type(db.session(token=session.token), Session)
 
 
 async def numbers() -> AsyncIterator[tuple[int]]:

@@ -33,20 +33,6 @@ async def test_without_readers_the_writer_takes_their_reads(opened, aurora_clust
         assert await db.sql.accounts.where_am_i() == aurora_cluster.instances[0].id
 
 
-async def test_a_session_reads_from_the_writer_once_it_wrote(db, aurora_cluster):
-    await aurora_cluster.wait_replayed()
-    writer = aurora_cluster.instances[0].id
-    async with db.session() as session:
-        assert await session.sql.accounts.where_am_i() != writer
-        await session.sql.accounts.deposit(id=1, amount=1)
-        assert await session.sql.accounts.where_am_i() == writer
-        assert (await session.sql.accounts.on_reader(id=1)).balance == 101
-    async with db.session() as session:
-        async with session.transaction() as tx:
-            await tx.sql.accounts.deposit(id=1, amount=1)
-        assert (await session.sql.accounts.on_reader(id=1)).balance == 102
-
-
 async def test_a_reader_that_is_down_is_left_out(opened, settings, aurora_cluster):
     good = settings.read_endpoint.split(",")[0]
     async with opened(read_endpoint=f"{good},127.0.0.1:9", connection_timeout=2) as db:

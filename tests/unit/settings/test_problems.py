@@ -67,7 +67,6 @@ def test_what_may_stand_together(make, values):
         ("iam_role_arn", "arn:aws:iam::1:role/x"),
         ("region", "eu-west-1"),
         ("secret_id", "shop/db"),
-        ("token_secret", SECRET),
         ("proxy_mode", True),
     ],
 )
@@ -82,9 +81,15 @@ def test_a_setting_whose_feature_comes_later_is_refused_by_name(make, name, valu
 def test_every_refusal_has_a_test_and_a_real_setting():
     assert {name for name, _, _ in NOT_BUILT} <= set(AuroraSettings.model_fields)
     assert {name for name, _, _ in NOT_BUILT} == {
-        "engine", "use_iam_authentication", "iam_role_arn", "region", "secret_id", "token_secret",
-        "proxy_mode",
+        "engine", "use_iam_authentication", "iam_role_arn", "region", "secret_id", "proxy_mode",
     }  # fmt: skip
+
+
+def test_a_token_secret_is_long_enough(make):
+    assert make(token_secret="x" * 16).token_secret.get_secret_value() == "x" * 16
+    assert make(token_secret=" ").token_secret is None
+    with pytest.raises(ConfigurationError, match=r"^token_secret must have at least 16 characters"):
+        make(token_secret="x" * 15)
 
 
 def test_the_defaults_of_what_comes_later_may_be_written_down(make):
@@ -157,6 +162,7 @@ def everything_said(error):
         lambda tmp, make: make(password=SECRET, port=0),
         lambda tmp, make: make(password=SECRET, min_pool_size=10, max_pool_size=1),
         lambda tmp, make: make(token_secret=SECRET),
+        lambda tmp, make: make(token_secret=SECRET * 2, port=0),
         lambda tmp, make: make(write_endpoint=f"postgresql://u:{SECRET}@h/d"),
         lambda tmp, make: make(port=f"postgresql://u:{SECRET}@h/d"),
         lambda tmp, make: make(passwort=SECRET),
