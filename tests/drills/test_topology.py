@@ -339,6 +339,39 @@ async def test_all_readers_go_and_come_back(prepared, connected):
 
 
 @pytest.mark.timeout(120)
+async def test_a_frozen_reader_costs_no_read(prepared, connected):
+    """Reads under way are given up with it and run elsewhere, and so does every later one."""
+    async with prepared() as cluster:
+        db, events = connected(cluster.settings(topology="aurora"), failure_detection=1.0)
+        served, errors, working = Counter(), [], True
+
+        async def read():
+            while working:
+                with deadline(10):
+                    try:
+                        name = await db.reader.fetch_value("SELECT aurora_db_instance_identifier()")
+                        served[name] += 1
+                    except Exception as error:  # noqa: BLE001 - any is one too many
+                        errors.append(error)
+
+        async with db, asyncio.TaskGroup() as group:
+            for _ in range(CALLERS):
+                group.create_task(read())
+            await until(lambda: served["instance-2"] and served["instance-3"])
+            await cluster.pause("instance-2")
+            await until(lambda: InstanceSilent("instance-2", 1.0) in events)
+            # Nobody can connect either, and that is found out in the same time.
+            await until(lambda: db.pool_stats()["instance-2"].open_failures > 1)
+            before = served.copy()
+            await until(lambda: served["instance-3"] > before["instance-3"] + 50)
+            assert served["instance-2"] == before["instance-2"]
+            await cluster.resume("instance-2")
+            await until(lambda: served["instance-2"] > before["instance-2"])
+            working = False
+        assert errors == []
+
+
+@pytest.mark.timeout(120)
 async def test_readers_join_and_leave_without_a_restart(prepared, connected, at_rest):
     async with prepared(readers=1) as cluster:
         db, events = connected(cluster.settings(topology="aurora"), topology_refresh=0.2)
@@ -350,9 +383,11 @@ async def test_readers_join_and_leave_without_a_restart(prepared, connected, at_
                 for _ in range(20)
             }
             assert asked == {"instance-2", added}
+            (pool,) = (one for one in db._shared.cluster.reader_pools if one.name == added)
             await cluster.remove_reader(added)
             await until(lambda: added not in {one.id for one in db.topology.readers})
             assert set(db.pool_stats()) == {"instance-1", "instance-2"}
+            await until(lambda: " closed" in repr(pool))
             assert await db.reader.fetch_value("SELECT 1") == 1
             await at_rest(db)
         told = [
