@@ -40,7 +40,6 @@ from tests.drills.load import bulk, plain, read, read_reader, replayed, stream, 
 if TYPE_CHECKING:
     from aurora_sql.local import FaultProxy
 
-SHORT_SECONDS = 15.0
 CALLERS = 14
 
 
