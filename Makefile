@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test drills check bench format clean
+.PHONY: demo test drills soak check bench format clean
 
 # Made anew when the dependencies change.
 $(VENV)/.ready: pyproject.toml
@@ -21,6 +21,10 @@ test: $(VENV)/.ready ## all tests
 
 drills: $(VENV)/.ready ## the drills at full length, in minutes; what they did is printed
 	$(BIN)/python -m pytest tests/drills --drills long -s
+
+MINUTES ?= 60
+soak: $(VENV)/.ready ## random faults for MINUTES (60); SEED=… brings a run again
+	$(BIN)/python -m pytest tests/drills/test_soak.py --soak $(MINUTES) $(if $(SEED),--drills-seed $(SEED)) -s --timeout 0
 
 check: $(VENV)/.ready ## formatter, linter, types, layers
 	$(BIN)/ruff format --check .

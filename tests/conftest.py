@@ -56,6 +56,8 @@ def pytest_addoption(parser) -> None:
         default="short",
         help="how long each drill is; the long form takes minutes",
     )
+    parser.addoption("--drills-seed", type=int, help="seed of the drills' random numbers")
+    parser.addoption("--soak", type=float, help="minutes of random faults, else some seconds")
 
 
 @pytest.fixture(scope="session")

@@ -129,7 +129,14 @@ async def stream_on(
     finally:
         if source is not None:
             if owner is None:
-                await source.aclose()
+                # The end of the transaction, which follows, ends the cursor as well: a peer that
+                # is silent must not hold up whoever leaves the stream.
+                until = context.loop.time() + ROLLBACK_LIMIT
+                with (
+                    suppress(AuroraError),
+                    Watch(context, pooled, until, what=what, write_sent=False),
+                ):
+                    await source.aclose()
             else:
                 owner.leave(source)
 

@@ -219,10 +219,10 @@ class _Way:
         shape = self.shape
         if shape.slices is not None:
             size = min(size, shape.slices)
-        if shape.rate is not None:
-            size = min(size, max(1, int(shape.rate * _PACE)))
-            await _sleep_until(self._free_at)
-            self._free_at = asyncio.get_running_loop().time() + size / shape.rate
+        if (rate := shape.rate) is not None:
+            size = min(size, max(1, int(rate * _PACE)))
+            await _sleep_until(self._free_at)  # and the proxy may be healed meanwhile
+            self._free_at = asyncio.get_running_loop().time() + size / rate
         elif shape.slices is not None:
             await asyncio.sleep(0)  # others go on meanwhile
         await shape.open.wait()

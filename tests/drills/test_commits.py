@@ -2,26 +2,15 @@
 
 import asyncio
 import itertools
-from collections import Counter
 
 import pytest
 
-from aurora_sql import (
-    CommitInDoubt,
-    CommitResolved,
-    ConfigurationError,
-    ConnectionLost,
-    deadline,
-)
+from aurora_sql import CommitInDoubt, CommitResolved, ConfigurationError, ConnectionLost
 from aurora_sql.local.faults import Close, HalfClose, Reply, Request, Reset
+from tests.drills.ledger import QUESTIONS
+from tests.drills.load import place
 
 CALLERS = 4
-
-
-async def place(tx, number, caller):
-    """A unit of work that would show it if it were applied twice."""
-    assert await tx.sql.ledger.count_up(id=1 + number % 8) == 1
-    return await tx.sql.ledger.add(id=number, caller=caller)
 
 
 async def written(outside):
@@ -45,89 +34,82 @@ async def run_callers(unit, proxy, faults):
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("moment", [Reply("COMMIT"), Request("COMMIT")], ids=["reply", "request"])
 async def test_commits_whose_connection_breaks(
-    opened, proxy, outside, markers, calm, at_rest, length, ledger, moment
+    opened, proxy, outside, markers, check, length, ledger, moment
 ):
-    events = Counter()
     faults = [Reset(), Close(), HalfClose()]
     wanted = length(60, 1_000)
-
-    def observe(event):
-        if isinstance(event, CommitResolved):
-            events[event.applied] += 1
-
-    async with opened([observe]) as db:
+    ledger.most_retries = QUESTIONS
+    async with opened() as db:
 
         async def unit(number, caller):
             if not proxy.stats.waiting:  # of several, one message would set off all
                 proxy.inject(faults[number % 3], at=moment)
-            with deadline(20):
+            with ledger.unit(20, number):
                 entry = await db.run_in_transaction(place, number, caller)
-            assert (entry.id, entry.caller) == (number, caller)
-            ledger.acknowledged.add(number)
+                assert (entry.id, entry.caller) == (number, caller)
 
         units = await run_callers(unit, proxy, wanted)
-        await at_rest(db)
-    await calm()
+    ledger.faults = proxy.stats.injected
     # Each doubt was settled. A half-closed connection still delivers the request.
-    assert events.total() == proxy.stats.injected
-    assert events[False] == 0 if isinstance(moment, Reply) else events[False] >= wanted * 0.6
-    ledger.compare(await written(outside))
+    assert ledger.resolved == proxy.stats.injected
+    undone = ledger.resolved - ledger.applied
+    assert undone == 0 if isinstance(moment, Reply) else undone >= wanted * 0.6
+    await check()
     assert await outside.fetchval("SELECT sum(value) FROM counters") == units
 
 
-async def test_a_write_marked_exactly_once(opened, proxy, outside, markers, calm, length, ledger):
+async def test_a_write_marked_exactly_once(opened, proxy, outside, markers, check, length, ledger):
+    ledger.most_retries = QUESTIONS
     moments = [Reply("COMMIT"), Request("COMMIT"), Request("INSERT INTO ledger")]
     async with opened() as db:
 
         async def unit(number, caller):
             if not proxy.stats.waiting:
                 proxy.inject(Reset(), at=moments[number % 3])
-            entry = await db.sql.ledger.add_once(id=number, caller=caller)
-            assert (entry.id, entry.caller) == (number, caller)
-            ledger.acknowledged.add(number)
+            with ledger.unit(20, number):
+                entry = await db.sql.ledger.add_once(id=number, caller=-1 - caller)
+                assert (entry.id, entry.caller) == (number, -1 - caller)
 
         await run_callers(unit, proxy, length(30, 1_000))
-    await calm()
-    ledger.compare(await written(outside))
+    ledger.faults = proxy.stats.injected
+    await check()
 
 
-async def test_without_markers_the_doubt_is_told(opened, proxy, outside, calm, ledger):
+async def test_without_markers_the_doubt_is_told(opened, proxy, outside, check, ledger):
     await outside.execute("DROP TABLE IF EXISTS aurora_sql_commits")
     async with opened() as db:
         for number in range(10):
             proxy.inject(Reset(), at=[Reply("COMMIT"), Request("COMMIT")][number % 2])
-            with pytest.raises(CommitInDoubt) as raised:
+            with pytest.raises(CommitInDoubt) as raised, ledger.unit(10, number):
                 await db.run_in_transaction(place, number, 0)
             assert raised.value.outcome_unknown
             assert not raised.value.retry_safe
-            ledger.in_doubt.add(number)
         with pytest.raises(ConfigurationError, match=r"aurora_sql_commits.*--commit-markers"):
             await db.sql.ledger.add_once(id=99, caller=0)
-    await calm()
-    there = await written(outside)
-    ledger.compare(there)
-    assert sorted(there) == [0, 2, 4, 6, 8]
+    ledger.faults = proxy.stats.injected
+    await check()
+    assert sorted(await written(outside)) == [0, 2, 4, 6, 8]
 
 
-async def test_nobody_answers_in_time(opened, proxy, outside, markers, ledger):
+async def test_nobody_answers_in_time(opened, proxy, outside, markers, check, ledger):
     """While the question cannot be asked, the doubt stays; the caller's deadline holds."""
+    ledger.most_retries = QUESTIONS
     async with opened() as db:
-        await db.run_in_transaction(place, 0, 0)
+        with ledger.unit():
+            await db.run_in_transaction(place, 1, 0)
         proxy.inject(Reset(), at=Reply("COMMIT"))
         proxy.inject(Reset(), on="new", at=Request("INSERT INTO aurora_sql_commits"), times=None)
-        started = asyncio.get_running_loop().time()
-        with deadline(1.5), pytest.raises(CommitInDoubt) as raised:
-            await db.run_in_transaction(place, 1, 0)
-        assert asyncio.get_running_loop().time() - started < 2.5
+        with pytest.raises(CommitInDoubt) as raised, ledger.unit(1.5):
+            await db.run_in_transaction(place, 2, 0)
         assert any("could not find out" in note for note in raised.value.__notes__)
         proxy.heal()
-        assert await db.run_in_transaction(place, 2, 0)
-    ledger.acknowledged |= {0, 2}
-    ledger.in_doubt.add(1)
-    ledger.compare(await written(outside))
+        with ledger.unit():
+            await db.run_in_transaction(place, 3, 0)
+    ledger.faults = proxy.stats.injected
+    await check()
 
 
-async def test_the_commit_is_still_under_way(opened, proxy, outside, markers, ledger):
+async def test_the_commit_is_still_under_way(opened, proxy, outside, markers, check, ledger):
     """The question waits for a backend that is still committing."""
     await outside.execute(
         "CREATE OR REPLACE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS"
@@ -137,7 +119,12 @@ async def test_the_commit_is_still_under_way(opened, proxy, outside, markers, le
     )
     events = []
     async with opened([events.append]) as db:
-        task = asyncio.create_task(db.run_in_transaction(place, 7, 3))
+
+        async def caller():
+            with ledger.unit(10, 7):
+                return await db.run_in_transaction(place, 7, 3)
+
+        task = asyncio.create_task(caller())
         async with asyncio.timeout(5):
             while not await outside.fetchval(  # noqa: ASYNC110 - polls a server
                 "SELECT count(*) FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'"
@@ -147,9 +134,7 @@ async def test_the_commit_is_still_under_way(opened, proxy, outside, markers, le
         entry = await asyncio.wait_for(task, 10)
     assert entry.caller == 3
     assert [one.applied for one in events if isinstance(one, CommitResolved)] == [True]
-    ledger.acknowledged.add(7)
-    ledger.compare(await written(outside))
-    assert await outside.fetchval("SELECT sum(value) FROM counters") == 1
+    await check()
 
 
 async def test_an_error_of_the_function_is_not_swallowed(opened, proxy, outside, markers):

@@ -21,12 +21,15 @@ from aurora_sql.local import LocalCluster
 from aurora_sql.local.faults import BlackHole, Latency
 from aurora_sql.migrations import apply, new
 from aurora_sql.types import Role
+from tests.drills.conftest import TABLES
+from tests.drills.ledger import QUESTIONS
+from tests.drills.load import place, replayed, under_load
 
 CALLERS = 4
 
 
 @pytest.fixture
-def prepared(tmp_path):
+def prepared(tmp_path, past_the_library):
     """A cluster with the tables of the drills."""
 
     @asynccontextmanager
@@ -34,10 +37,8 @@ def prepared(tmp_path):
         async with LocalCluster(readers=readers, **options) as cluster:
             new(tmp_path, "commit markers", commit_markers=True)
             await apply(cluster.settings(), tmp_path)
-            async with Aurora(cluster.settings()) as db:
-                await db.execute("CREATE TABLE ledger (id int NOT NULL, caller int NOT NULL)")
-                await db.execute("CREATE TABLE counters (id int PRIMARY KEY, value int NOT NULL)")
-                await db.execute("INSERT INTO counters SELECT n, 0 FROM generate_series(1, 8) AS n")
+            connection = await past_the_library(cluster)
+            await connection.execute(TABLES)
             await cluster.wait_replayed()
             yield cluster
 
@@ -45,13 +46,13 @@ def prepared(tmp_path):
 
 
 @pytest.fixture
-def connected(sql_folder):
+def connected(sql_folder, ledger):
     """Open an Aurora with small pools, and gather its events."""
 
     def make(settings, **changes):
         events = []
         settings = settings.replace({"min_pool_size": 2, "max_pool_size": 8} | changes)
-        return Aurora(settings, sql=sql_folder, observers=[events.append]), events
+        return Aurora(settings, sql=sql_folder, observers=[events.append, ledger.observe]), events
 
     return make
 
@@ -71,41 +72,24 @@ async def until(condition, seconds=20.0):
             await asyncio.sleep(0.02)
 
 
-async def place(tx, number, caller):
-    assert await tx.sql.ledger.count_up(id=1 + number % 8) == 1
-    return await tx.sql.ledger.add(id=number, caller=caller)
-
-
 class Load:
     """Callers that write units of work, and what they were told."""
 
     def __init__(self, db, ledger, limit=20.0):
         self.db, self.ledger, self.limit = db, ledger, limit
-        self.working, self.longest = True, 0.0
         self.acknowledged_at = []
+        ledger.most_retries = QUESTIONS
 
-    async def write(self, caller):
-        number = caller
-        while self.working:
-            started = time.monotonic()
-            with deadline(self.limit):
-                await self.db.run_in_transaction(place, number, caller)
-            now = time.monotonic()
-            self.longest = max(self.longest, now - started)
-            self.acknowledged_at.append(now)
-            self.ledger.acknowledged.add(number)
-            number += CALLERS
+    async def write(self, *args):
+        await replayed(*args)
+        self.acknowledged_at.append(time.monotonic())
 
     @asynccontextmanager
     async def going(self):
-        async with asyncio.TaskGroup() as group:
-            for caller in range(CALLERS):
-                group.create_task(self.write(caller))
-            try:
-                await until(lambda: len(self.acknowledged_at) > CALLERS)
-                yield self
-            finally:
-                self.working = False
+        load = under_load(self.db, self.ledger, self.write, callers=CALLERS, limit=self.limit)
+        async with load:
+            await until(lambda: len(self.acknowledged_at) > CALLERS)
+            yield self
 
     async def more(self, seconds=20.0):
         """Wait until writes are acknowledged that began after now."""
@@ -113,11 +97,12 @@ class Load:
         await until(lambda: len(self.acknowledged_at) > before + 2 * CALLERS, seconds)
 
     async def check(self, cluster, past_the_library):
-        """Compare with the server, past the library."""
+        """Compare with the server, past the library; nobody saw an error."""
         server = await past_the_library(cluster)
         written = [row["id"] for row in await server.fetch("SELECT id FROM ledger")]
         self.ledger.compare(written)
         assert await server.fetchval("SELECT sum(value) FROM counters") == len(written)
+        assert len(self.ledger.read().acknowledged) == len(written)
 
 
 @pytest.mark.timeout(120)
