@@ -102,11 +102,12 @@ async def first_look(
         NoWriterAvailable: There is none.
         AuroraError: The writer does not answer.
     """
+    limit = min(pace.detection, settings.connection_timeout)
     try:
-        return await sight.look(settings.connection_timeout, troubled=False)
+        return await sight.look(limit, troubled=False)
     except NoWriterAvailable as error:
         try:
-            async with asyncio.timeout(min(pace.detection, settings.connection_timeout)):
+            async with asyncio.timeout(limit):
                 return await monitor.search()
         except TimeoutError:
             raise NoWriterAvailable(

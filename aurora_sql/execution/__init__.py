@@ -2,9 +2,9 @@
 
 from aurora_sql.execution._attempts import Attempts, deadline_exceeded, part_with
 from aurora_sql.execution._connection_runner import (
-    ROLLBACK_LIMIT,
     ConnectionRunner,
     roll_back,
+    undo_limit,
 )
 from aurora_sql.execution._context import Context
 from aurora_sql.execution._namespace import (
@@ -21,7 +21,6 @@ from aurora_sql.execution._stream import RowStream
 from aurora_sql.execution._watch import Watch, call_limit
 
 __all__ = [
-    "ROLLBACK_LIMIT",
     "Attempts",
     "BoundBatch",
     "BoundScript",
@@ -40,4 +39,5 @@ __all__ = [
     "deadline_exceeded",
     "part_with",
     "roll_back",
+    "undo_limit",
 ]

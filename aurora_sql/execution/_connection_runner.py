@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,26 @@ if TYPE_CHECKING:
     from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
 
-ROLLBACK_LIMIT = 5.0
+_UNDO_LIMIT = 5.0
 """Seconds that an orderly ROLLBACK may take before the connection is given to the pool as it is."""
+_LATE_UNDO_LIMIT = 0.5
+"""The same where the caller's deadline has passed: enough for a peer that answers."""
+
+
+def undo_limit(context: Context, until: float = math.inf) -> float:
+    """Return the loop time until which what was begun may be undone in good order.
+
+    The caller waits for it, so it is bounded by the deadline; but where that has passed already,
+    which is often why something is undone, there is a moment more.
+
+    Args:
+        context: For the time.
+        until: Loop time of a limit of the transaction's own.
+    """
+    now = context.loop.time()
+    return min(
+        now + _UNDO_LIMIT, max(now + _LATE_UNDO_LIMIT, min(until, call_limit(context, None)))
+    )
 
 
 async def entry_for(
@@ -68,12 +87,18 @@ async def batch_on(
     entry.used = True
 
 
-async def roll_back(context: Context, pooled: Pooled) -> None:
-    """Roll back in good order where that is still possible; the pool sees to the rest."""
+async def roll_back(context: Context, pooled: Pooled, until: float = math.inf) -> None:
+    """Roll back in good order where that is still possible; the pool sees to the rest.
+
+    Args:
+        context: What all calls share.
+        pooled: The connection.
+        until: Loop time of the transaction's own limit.
+    """
     driver = pooled.driver
     if driver.is_closed or not driver.is_settled or not driver.in_transaction:
         return
-    limit = context.loop.time() + ROLLBACK_LIMIT
+    limit = undo_limit(context, until)
     with Watch(context, pooled, limit, what="ROLLBACK", write_sent=False):
         await driver.rollback()
 
@@ -131,7 +156,7 @@ async def stream_on(
             if owner is None:
                 # The end of the transaction, which follows, ends the cursor as well: a peer that
                 # is silent must not hold up whoever leaves the stream.
-                until = context.loop.time() + ROLLBACK_LIMIT
+                until = undo_limit(context)
                 with (
                     suppress(AuroraError),
                     Watch(context, pooled, until, what=what, write_sent=False),

@@ -16,13 +16,13 @@ from aurora_sql.errors import (
     UsageError,
 )
 from aurora_sql.execution import (
-    ROLLBACK_LIMIT,
     ConnectionRunner,
     Watch,
     call_limit,
     deadline_exceeded,
     part_with,
     roll_back,
+    undo_limit,
 )
 from aurora_sql.instrumentation import CommitAbandoned
 from aurora_sql.session._executor import Executor
@@ -78,11 +78,12 @@ class Savepoint:
             return  # there is nothing left to roll back to; the error says why
         # The deadline that ended the block may have passed; undoing the block has its own time.
         pooled = runner.connection()
-        limit = self._context.loop.time() + ROLLBACK_LIMIT
+        limit = undo_limit(self._context, runner.limit)
         driver = pooled.driver
         if not driver.is_settled:
+            left = limit - self._context.loop.time()
             with Watch(self._context, pooled, limit, what="ROLLBACK", write_sent=False):
-                await driver.settle()
+                await driver.settle(left)
         if driver.is_settled and not driver.is_closed:
             await self._send(
                 pooled, f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}", limit
@@ -204,7 +205,7 @@ class TransactionContext:
                 # the pool closes a connection whose transaction is still open.
                 part_with(pooled, error, self._access)
                 with suppress(AuroraError):
-                    await roll_back(self._shared.context, pooled)
+                    await roll_back(self._shared.context, pooled, self._limit)
         finally:
             try:
                 runner.detach()
@@ -227,7 +228,7 @@ class TransactionContext:
         except DeadlineExceeded as error:
             if error.retry_safe:  # the deadline had passed before COMMIT was sent
                 with suppress(AuroraError):
-                    await roll_back(context, pooled)
+                    await roll_back(context, pooled, self._limit)
                 raise
             context.emit(CommitAbandoned(self._shared.cluster.writer_pool.name, cancelled=False))
             raise CommitInDoubt(

@@ -23,8 +23,8 @@ GRACE = 1.0
 RETRIES = 3
 """The library's default for the further attempts of one call."""
 
-ROLLBACK = 5.0
-"""Seconds that a ROLLBACK may take before the caller of a transaction gets its error."""
+UNDOING = 1.0
+"""Seconds that closing a cursor and a ROLLBACK may take after a deadline, where nobody answers."""
 
 QUESTIONS = 100
 """Attempts to find out what became of a COMMIT: as many as there is time for."""

@@ -34,7 +34,7 @@ from aurora_sql.local.faults import (
 from aurora_sql.migrations import apply, new
 from aurora_sql.types import Role
 from tests.drills.conftest import SESSIONS, TABLES
-from tests.drills.ledger import QUESTIONS, ROLLBACK
+from tests.drills.ledger import QUESTIONS, UNDOING
 from tests.drills.load import bulk, plain, read, read_reader, replayed, stream, tolerant, under_load
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ async def break_things(bench, ledger, seconds):
 async def test_soak(bench, ledger, at_rest, soak_seconds, soak_seed, sql_folder):
     print(f"\nseed {soak_seed}: --drills-seed {soak_seed} brings it again", flush=True)  # noqa: T201 - the report
     ledger.most_retries = QUESTIONS
-    ledger.grace += ROLLBACK
+    ledger.grace += UNDOING
     settings = bench.cluster.settings().replace(through(bench.proxies))
     # What the library says is in the ledger; here it is only asked whether it was true.
     works = [tolerant(one) for one in (replayed, plain, read_reader, read, stream, bulk, replayed)]

@@ -16,7 +16,7 @@ from aurora_sql.local.faults import (
     Slices,
     SlowClose,
 )
-from tests.drills.ledger import QUESTIONS, ROLLBACK
+from tests.drills.ledger import QUESTIONS, UNDOING
 from tests.drills.load import (
     EVERY_KIND,
     LARGE,
@@ -33,7 +33,7 @@ from tests.drills.load import (
 async def test_a_peer_that_never_answers(opened, proxy, markers, check, length, ledger):
     """It takes what is sent and is silent, on old connections and on new ones."""
     ledger.most_retries = QUESTIONS
-    ledger.grace += ROLLBACK
+    ledger.grace += UNDOING
     impatient = [tolerant(work) for work in (replayed, plain, read, stream, bulk)]
     async with opened(connection_timeout=2.0) as db:
         for _ in range(length(1, 10)):
@@ -179,7 +179,7 @@ async def test_a_deadline_ends_a_slow_stream(opened, proxy, markers, check, ledg
 async def test_a_stream_is_left_while_the_peer_is_silent(
     opened, proxy, markers, check, ledger, monkeypatch, left
 ):
-    monkeypatch.setattr("aurora_sql.execution._connection_runner.ROLLBACK_LIMIT", 0.3)
+    monkeypatch.setattr("aurora_sql.execution._connection_runner._UNDO_LIMIT", 0.3)
     async with opened(max_pool_size=2) as db:
         expected = ZeroDivisionError if left == "by an error" else DeadlineExceeded
         with pytest.raises(expected), ledger.call(0.5):
