@@ -10,6 +10,9 @@ Fixtures:
   to return one with your schema in it.
 * ``aurora_database`` (function): name of a fresh database, dropped after the test.
 * ``aurora_settings`` (function): settings that reach that database.
+* ``aurora_fault_proxy`` (function): a :class:`~aurora_sql.local.FaultProxy` in front of the writer.
+* ``aurora_faulty_settings`` (function): the same settings, with the proxy on the way to the writer
+  and no readers.
 
 All of them are synchronous, so that they fit tests with any event loop, or none.
 """
@@ -24,7 +27,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-    from aurora_sql.local import LocalCluster
+    from aurora_sql.local import FaultProxy, LocalCluster
     from aurora_sql.settings import AuroraSettings
 
 
@@ -81,6 +84,22 @@ def aurora_database(aurora_cluster: LocalCluster, aurora_template: str) -> Itera
 def aurora_settings(aurora_cluster: LocalCluster, aurora_database: str) -> AuroraSettings:
     """Settings that reach the fresh database."""
     return aurora_cluster.settings(aurora_database)
+
+
+@pytest.fixture
+def aurora_fault_proxy(aurora_cluster: LocalCluster) -> Iterator[FaultProxy]:
+    """A proxy in front of the writer, through which nothing goes wrong until it is told to."""
+    with aurora_cluster.fault_proxy("writer") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def aurora_faulty_settings(
+    aurora_settings: AuroraSettings, aurora_fault_proxy: FaultProxy
+) -> AuroraSettings:
+    """Settings that reach the fresh database through the proxy, on the writer alone."""
+    through = f"{aurora_fault_proxy.host}:{aurora_fault_proxy.port}"
+    return aurora_settings.replace({"write_endpoint": through, "read_endpoint": None})
 
 
 def _run(make: Callable[[], Coroutine[Any, Any, None]]) -> None:

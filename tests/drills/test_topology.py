@@ -1,6 +1,8 @@
 """Drills 3, 7, 8 and 16 to 20: the instances change, or stop answering, and callers are served."""
 
 import asyncio
+import socket
+import threading
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -21,7 +23,7 @@ from aurora_sql.local import LocalCluster
 from aurora_sql.local.faults import BlackHole, Latency
 from aurora_sql.migrations import apply, new
 from aurora_sql.types import Role
-from tests.drills.conftest import TABLES
+from tests.drills.conftest import SESSIONS, TABLES
 from tests.drills.ledger import QUESTIONS
 from tests.drills.load import place, replayed, under_load
 
@@ -288,6 +290,42 @@ async def test_the_name_leads_to_the_old_writer_for_a_while(
             if topology == "aurora":
                 async with again:
                     assert again.topology.writer.id == writer_of(cluster)
+            await at_rest(db)
+        await load.check(cluster, past_the_library)
+
+
+@pytest.mark.timeout(120)
+async def test_the_resolver_stalls(
+    prepared, connected, ledger, past_the_library, at_rest, monkeypatch
+):
+    """No connection can be opened; who has a deadline is told in time, and all heals."""
+    really, stalled, asked = socket.getaddrinfo, threading.Event(), []
+    async with prepared(readers=0) as cluster:
+        writer = cluster.instances[0]
+
+        def resolve(host, *args, **options):
+            if host != "writer.test":
+                return really(host, *args, **options)
+            asked.append(host)
+            while stalled.is_set():
+                time.sleep(0.05)
+            return really(writer.host, *args, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        settings = cluster.settings().replace({"write_endpoint": f"writer.test:{writer.port}"})
+        db, _ = connected(settings)
+        async with db:
+            async with Load(db, ledger, limit=60.0).going() as load:
+                stalled.set()
+                server = await past_the_library(cluster)
+                await server.execute(f"SELECT pg_terminate_backend(pid) {SESSIONS}")
+                before = len(asked)
+                await until(lambda: len(asked) > before)
+                with ledger.call(0.5), pytest.raises((DeadlineExceeded, FailoverTimeout)):
+                    await db.fetch_value("SELECT 1")
+                await asyncio.sleep(2)
+                stalled.clear()
+                await load.more()
             await at_rest(db)
         await load.check(cluster, past_the_library)
 

@@ -44,6 +44,22 @@ async def test_async(aurora_settings, aurora_cluster):
             await connection.close()
     await aurora_cluster.wait_replayed()
 """
+FAULTY = """
+from aurora_sql import Aurora, CommitInDoubt
+from aurora_sql.local.faults import Reply, Reset
+import pytest
+
+async def test_faulty(aurora_faulty_settings, aurora_fault_proxy, aurora_database):
+    assert aurora_faulty_settings.database == aurora_database
+    async with Aurora(aurora_faulty_settings) as db:
+        await db.execute("CREATE TABLE t (a int)")
+        aurora_fault_proxy.inject(Reset(), at=Reply("COMMIT"))
+        with pytest.raises(CommitInDoubt):
+            async with db.transaction() as tx:
+                await tx.execute("INSERT INTO t VALUES (1)")
+        assert await db.fetch_value("SELECT count(*) FROM t") == 1
+        assert aurora_fault_proxy.stats.injected == 1
+"""
 
 
 @pytest.fixture
@@ -71,6 +87,11 @@ def run_pytest(tmp_path, environment):
 def test_each_test_gets_a_fresh_database(run_pytest):
     done = run_pytest(SUITE.replace("READERS", "1"), "--aurora-readers=1")
     assert "3 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_proxy_stands_before_the_writer(run_pytest):
+    done = run_pytest(FAULTY, "--aurora-readers=0")
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_ini_file_and_errors_in_it(run_pytest):
