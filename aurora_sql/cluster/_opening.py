@@ -72,9 +72,15 @@ async def _cluster_sight(
     demanded = settings.topology is TopologyMode.AURORA
     if connection is None or settings.topology is TopologyMode.STATIC:
         return None
+    custom = [host for host, _ in settings.reader_addresses() if _is_custom(host)]
+    if custom and demanded:
+        raise ConfigurationError(
+            f"read_endpoint ({custom[0]}) is a custom endpoint, and only AWS's API tells which"
+            " instances it stands for: name them, or use topology static"
+        )
     if not demanded and settings.instance_endpoints is None:
         kind = read_endpoint(endpoint[0]).kind
-        if kind not in _WITH_A_CLUSTER:
+        if custom or kind not in _WITH_A_CLUSTER:
             return None
     addresses = InstanceAddresses.of_settings(settings)
     provider = await detect(connection)
@@ -88,6 +94,10 @@ async def _cluster_sight(
         return None
     fastest = settings.reader_selection is ReaderSelection.FASTEST
     return ClusterSight(endpoint, addresses, provider, connect, connection, time_all=fastest)
+
+
+def _is_custom(host: str) -> bool:
+    return read_endpoint(host).kind is EndpointKind.CUSTOM
 
 
 async def first_look(
