@@ -56,7 +56,7 @@ async def test_what_cannot_be_is_refused_with_what_to_do(settings, plain):
         async with Aurora(settings("aurora", instance_endpoints=None)):
             pass
     # The fixture has taken Aurora's functions away.
-    with pytest.raises(ConfigurationError, match="none of the functions.*use topology static"):
+    with pytest.raises(ConfigurationError, match=r"none of the functions.*use topology static"):
         async with Aurora(settings("aurora")):
             pass
     async with Aurora(settings("aurora", topology="auto")) as db:
