@@ -12,7 +12,7 @@ from aurora_sql.cluster._monitor import Monitor, Pace
 from aurora_sql.cluster._opening import find_sight, first_look
 from aurora_sql.cluster._selection import fit_readers, selector
 from aurora_sql.cluster._topology import changes
-from aurora_sql.errors import ConnectionLost, NoWriterAvailable
+from aurora_sql.errors import ConnectionFailed, NoWriterAvailable
 from aurora_sql.instrumentation import InstanceSilent, TopologyChanged
 from aurora_sql.pool import Pool, PoolOptions
 from aurora_sql.settings import format_address
@@ -177,8 +177,8 @@ class Cluster:
                 async with asyncio.timeout(limit):
                     return await self._connector.open((instance.host, instance.port))
             except TimeoutError as error:
-                raise ConnectionLost(
-                    f"{instance.id} did not answer within {limit:g} s", retry_safe=True
+                raise ConnectionFailed(
+                    f"{instance.id} did not answer within {limit:g} s"
                 ) from error
 
         return Pool(
@@ -259,9 +259,7 @@ class Cluster:
         """Close all connections to an instance that does not answer."""
         _logger.warning("%s does not answer: all connections to it are closed", instance.id)
         self._emit(InstanceSilent(instance.id, seconds))
-        pool.sever(
-            ConnectionLost(f"{instance.id} did not answer within {seconds:g} s", retry_safe=True)
-        )
+        pool.sever(ConnectionFailed(f"{instance.id} did not answer within {seconds:g} s"))
 
     def _announce(self, change: TopologyChange) -> None:
         event = TopologyChanged(

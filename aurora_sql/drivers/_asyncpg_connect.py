@@ -157,7 +157,27 @@ def server_settings(options: ConnectOptions) -> dict[str, str]:
     ):
         if seconds > 0:
             settings[name] = str(_asyncpg_types.milliseconds(seconds))
+    if not options.host.startswith("/"):
+        settings.update(_server_keepalives(options))
     settings.update(options.server_settings)
+    return settings
+
+
+def _server_keepalives(options: ConnectOptions) -> dict[str, str]:
+    """What makes the server notice a client whose packets vanish, as we notice the server.
+
+    By default it takes two hours; until then the transaction of such a client keeps its locks
+    (PostgreSQL documentation, "Connections and Authentication": TCP settings).
+    """
+    settings = {}
+    if options.keepalive_idle > 0:
+        settings = {
+            "tcp_keepalives_idle": str(options.keepalive_idle),
+            "tcp_keepalives_interval": str(options.keepalive_interval),
+            "tcp_keepalives_count": str(options.keepalive_count),
+        }
+    if options.tcp_user_timeout > 0:
+        settings["tcp_user_timeout"] = str(_asyncpg_types.milliseconds(options.tcp_user_timeout))
     return settings
 
 

@@ -80,7 +80,8 @@ class ConnectOptions:
             transaction open and sends nothing, 0 for never.
         client_check_interval: Seconds between the server's looks whether the client is still
             there while a statement runs, 0 for none. Left out on servers that lack it.
-        keepalive_idle: Seconds of silence before TCP asks whether the peer lives, 0 for never.
+        keepalive_idle: Seconds of silence before TCP asks whether the peer lives, 0 for never. This
+            and the following hold on both sides: the server is told them at connect.
         keepalive_interval: Seconds between such questions.
         keepalive_count: Unanswered questions after which the connection is given up.
         tcp_user_timeout: Seconds that sent data may stay unacknowledged, 0 for the system's own.

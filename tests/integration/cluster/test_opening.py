@@ -15,8 +15,8 @@ CUSTOM = "reads.cluster-custom-c9akciq32.eu-west-1.rds.amazonaws.com"
 def settings(aurora_cluster, aurora_database):
     """Settings that reach a fresh database, with small pools."""
 
-    def make(topology="static", **changes):
-        found = aurora_cluster.settings(aurora_database, topology=topology)
+    def make(kind="static", **changes):
+        found = aurora_cluster.settings(aurora_database, topology=kind)
         return found.replace({"min_pool_size": 1, "max_pool_size": 4} | changes)
 
     return make
@@ -73,7 +73,9 @@ async def test_the_write_endpoint_leads_to_a_reader(settings, aurora_cluster):
     async with Aurora(settings(write_endpoint=place, read_endpoint=writer)) as db:
         assert db.topology.writer.id == writer
         await db.execute("CREATE TABLE u (a int)")
-    with pytest.raises(NoWriterAvailable, match=rf"no endpoint accepts writes: {place} is a reader"):
+    with pytest.raises(
+        NoWriterAvailable, match=rf"no endpoint accepts writes: {place} is a reader"
+    ):
         async with Aurora(settings(write_endpoint=place, read_endpoint=None)):
             pass
 

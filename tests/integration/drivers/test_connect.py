@@ -45,6 +45,23 @@ async def test_settings_travel_with_the_login(opened):
     }
 
 
+async def test_the_server_is_told_to_notice_a_client_that_vanished(opened):
+    names = ("idle", "interval", "count")
+    connection = await opened(
+        keepalive_idle=7, keepalive_interval=3, keepalive_count=4, tcp_user_timeout=2.5
+    )
+    assert await settings(
+        connection, *(f"tcp_keepalives_{name}" for name in names), "tcp_user_timeout"
+    ) == {
+        "tcp_keepalives_idle": "7",
+        "tcp_keepalives_interval": "3",
+        "tcp_keepalives_count": "4",
+        "tcp_user_timeout": "2500",
+    }
+    await connection.reset()
+    assert (await settings(connection, "tcp_user_timeout")) == {"tcp_user_timeout": "2500"}
+
+
 async def test_zero_means_no_limit(opened):
     connection = await opened(
         command_timeout=0, idle_in_transaction_timeout=0, client_check_interval=0
