@@ -80,6 +80,7 @@ async def past_the_library():
             user=cluster.username,
             password=cluster.password,
             database=cluster.database,
+            ssl=False,
         )
         connections.append(connection)
         return connection

@@ -99,6 +99,7 @@ async def look(cluster):
             user=cluster.username,
             password=cluster.password,
             database=cluster.database,
+            ssl=False,
         )
         try:
             return [tuple(row) for row in await connection.fetch(sql, *args)]

@@ -182,6 +182,7 @@ async def connected(cluster, instance):
         user=cluster.username,
         password=cluster.password,
         database=cluster.database,
+        ssl=False,
     )
 
 

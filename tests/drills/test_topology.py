@@ -235,6 +235,7 @@ async def connected_to(cluster, instance):
         user=cluster.username,
         password=cluster.password,
         database=cluster.database,
+        ssl=False,
     )
 
 
