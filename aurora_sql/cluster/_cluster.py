@@ -191,25 +191,32 @@ class Cluster:
 
     # -- what the monitor finds ------------------------------------------------------------
 
-    def apply(self, topology: Topology, *, announced: bool = True) -> None:
-        """Take over a topology: turn to its writer, take new readers in, let others go."""
+    def apply(self, topology: Topology, *, found: bool = False, announced: bool = True) -> None:
+        """Take over a topology: turn to its writer, take new readers in, let others go.
+
+        Args:
+            topology: The instances.
+            found: The writer had been lost.
+            announced: Tell the observers what changed.
+        """
         change = changes(self.topology, topology)
         self.topology = topology
         if topology.writer is not None:
-            self._turn_to(topology.writer)
+            self._turn_to(topology.writer, found=found)
         self._set_readers(self._chosen(topology.readers))
         if announced and change:
             self._announce(change)
 
-    def _turn_to(self, writer: Instance) -> None:
+    def _turn_to(self, writer: Instance, *, found: bool) -> None:
         pool, before = self.writer_pool, self._writer
         self._writer = writer
-        bereft = pool.absent is not None
         pool.absent = None
         pool.rename(writer.id)
-        if (writer.host, writer.port) != (before.host, before.port):
+        # Found again at the same address it may be another instance, and connections that have
+        # survived lead to the old one, where reads would pass for ever.
+        if found or (writer.host, writer.port) != (before.host, before.port):
             pool.evict()
-        elif bereft or not pool.available:
+        elif not pool.available:
             pool.hope()
 
     def _set_readers(self, wanted: dict[Instance, Pool | None]) -> None:

@@ -61,15 +61,14 @@ class Link:
         try:
             async with asyncio.timeout(limit), self._turn:
                 connection = self._connection
-                if anew or connection is None or connection.is_closed:
-                    connection = await self._connect(self.address)
-                    self.drop()
-                    self._connection = connection
-                try:
-                    return await self._timed(connection)
-                except BaseException:
-                    self.drop()
-                    raise
+                if not anew and connection is not None and not connection.is_closed:
+                    # That this one session was ended says nothing about the instance.
+                    with suppress(ConnectionLost):
+                        return await self._timed(connection)
+                connection = await self._connect(self.address)
+                self.drop()
+                self._connection = connection
+                return await self._timed(connection)
         except TimeoutError as error:
             raise ConnectionLost(
                 f"{format_address(self.address)} did not answer within {limit:.3g} s",
@@ -79,7 +78,11 @@ class Link:
     async def _timed(self, connection: DriverConnection) -> Report:
         clock = asyncio.get_running_loop().time
         began = clock()
-        report = await self._provider.ask(connection)
+        try:
+            report = await self._provider.ask(connection)
+        except BaseException:
+            self.drop()
+            raise
         took = clock() - began
         self.latency = took if self.latency is None else self.latency + (took - self.latency) / 4
         return report

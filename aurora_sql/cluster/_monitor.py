@@ -68,8 +68,13 @@ class Watched(Protocol):
         """Return the pool of each instance."""
         ...
 
-    def apply(self, topology: Topology) -> None:
-        """Take over a topology; called with an equal one too, which has newer figures."""
+    def apply(self, topology: Topology, *, found: bool) -> None:
+        """Take over a topology; called with an equal one too, which has newer figures.
+
+        Args:
+            topology: The instances.
+            found: The writer had been lost.
+        """
         ...
 
     def bereave(self) -> None:
@@ -151,7 +156,9 @@ class Monitor:
             _logger.warning("looking for the writer: %s: %s", type(error).__name__, error)
             topology = await self.search()
             self._alarm.clear()  # what it was about has been dealt with
-        self._cluster.apply(topology)
+            self._cluster.apply(topology, found=True)
+        else:
+            self._cluster.apply(topology, found=False)
 
     # -- who does not answer ---------------------------------------------------------------
 

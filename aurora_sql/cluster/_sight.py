@@ -114,12 +114,17 @@ class StaticSight(Sight):
             return_exceptions=True,
         )
         reports: dict[str, Report] = {}
+        before = self._epoch
         for instance, answer in zip(self._instances.values(), answers, strict=True):
             if not isinstance(answer, BaseException):
                 reports[instance.id] = answer
             elif not isinstance(answer, AuroraError):
                 raise answer
-        return self._settle(reports)
+        topology = self._settle(reports)
+        if 0 < before < self._epoch:
+            # By the same name it may be another instance: connections to the old one must go.
+            raise NoWriterAvailable(f"{self._writer_id} is on timeline {self._epoch} now")
+        return topology
 
     @staticmethod
     async def _ask(link: Link, limit: float, *, anew: bool) -> Report:

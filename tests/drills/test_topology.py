@@ -267,6 +267,49 @@ async def test_the_writer_is_demoted_while_its_connections_stay(
 
 
 @pytest.mark.timeout(120)
+async def test_the_name_leads_elsewhere_while_connections_stay(prepared, connected, at_rest):
+    """The old writer lives on, and statements on it would pass for ever."""
+    async with prepared() as cluster:
+        old, heir, _ = cluster.instances
+        leads_to = [old]
+
+        async def forward(reader, writer):
+            there = await asyncio.open_connection(leads_to[0].host, leads_to[0].port)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(pump(reader, there[1]))
+                group.create_task(pump(there[0], writer))
+
+        async def pump(reader, writer):
+            while data := await reader.read(65536):
+                writer.write(data)
+            writer.close()
+
+        name = await asyncio.start_server(forward, "127.0.0.1", 0)
+        place = "{}:{}".format(*name.sockets[0].getsockname())
+        settings = cluster.settings().replace({"write_endpoint": place, "read_endpoint": None})
+        db, _ = connected(settings, topology_refresh=0.2)
+        query = "SELECT host(inet_server_addr())"
+        async with db:
+            assert {await db.fetch_value(query) for _ in range(4)} == {old.host}
+            promoted, demoted = await connected_to(cluster, heir), await connected_to(cluster, old)
+            await promoted.execute("SELECT pg_promote()")
+            leads_to[0] = heir
+            # The next question of the monitor goes to the new writer, by the same name.
+            await demoted.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'aurora_sql monitor'"
+            )
+            async with asyncio.timeout(20):
+                while await db.fetch_value(query) != heir.host:  # noqa: ASYNC110 - asks a server
+                    await asyncio.sleep(0.05)
+            assert {await db.fetch_value(query) for _ in range(4)} == {heir.host}
+            await at_rest(db)
+        await promoted.close()
+        await demoted.close()
+        name.close()
+
+
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("topology", ["static", "aurora"])
 async def test_the_name_leads_to_the_old_writer_for_a_while(
     prepared, connected, ledger, past_the_library, at_rest, topology

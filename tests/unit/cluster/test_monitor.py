@@ -72,13 +72,14 @@ class Cluster:
     """Writes down what it is told."""
 
     def __init__(self, pool=None):
-        self.pool, self.told = pool or Pool(), []
+        self.pool, self.told, self.found = pool or Pool(), [], []
 
     def pools(self):
         return {WRITER: self.pool}
 
-    def apply(self, topology):
+    def apply(self, topology, *, found):
         self.told.append(topology.writer)
+        self.found.append(found)
 
     def bereave(self):
         self.told.append(None)
@@ -115,7 +116,7 @@ async def test_it_looks_again_and_again(watch):
     watch(sight, cluster)
     await until(lambda: len(cluster.told) > 2)
     assert set(cluster.told) == {WRITER}
-    assert set(sight.looks) == {False}
+    assert set(sight.looks) == set(cluster.found) == {False}
 
 
 async def test_an_alarm_is_answered_at_once_and_many_by_one_look(watch):
@@ -147,6 +148,7 @@ async def test_without_an_answer_all_are_asked_until_one_proves_itself(watch):
     sight.answer = sight.links["b"].answer = Topology(HEIR)
     await until(lambda: len(cluster.told) > 1)
     assert cluster.told[:2] == [None, HEIR]
+    assert cluster.found[0]
     assert {"a", "b"} <= set(sight.probed)
 
 

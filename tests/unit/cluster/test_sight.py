@@ -83,3 +83,12 @@ async def test_a_server_that_is_full_is_asked_over_the_connection_that_is_there(
     seen = sight([writes(1), TooManyConnections("full"), writes(1)], [READS])
     assert (await seen.look(1.0, troubled=True)).writer == WRITER
     assert seen.links["a", 1].asked == [True, False]
+
+
+async def test_a_new_timeline_behind_the_same_name_is_another_writer(sight):
+    seen = sight([writes(1), writes(2)], [READS])
+    assert (await seen.look(1.0, troubled=False)).writer == WRITER
+    with pytest.raises(NoWriterAvailable, match="a is on timeline 2 now"):
+        await seen.look(1.0, troubled=True)
+    assert (await seen.probe(seen.links["a", 1], 1.0)).writer == WRITER
+    assert (await seen.look(1.0, troubled=True)).writer == WRITER
