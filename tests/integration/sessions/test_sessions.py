@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 
@@ -352,6 +353,20 @@ async def test_cancelled_at_any_moment_nothing_is_lost(db, at_rest):
             assert await s.sql.counters.count_up(id=9) == await s.sql.counters.value(id=9)
         assert not s._reading._leased
     await at_rest(db)
+
+
+async def test_what_is_known_of_a_connection_goes_with_it(db):
+    cluster = db._shared.cluster
+    for n in range(1, 4):
+        async with db.session() as s:
+            await s.sql.counters.count_up(id=13)
+            assert await s.sql.counters.value(id=13) == n
+        for pool in (cluster.writer_pool, *cluster.reader_pools):
+            pool.evict()
+    async with asyncio.timeout(10):
+        while db._shared.consistency._links:
+            gc.collect()
+            await asyncio.sleep(0.01)
 
 
 async def test_a_write_in_doubt_counts_as_a_write(opened, cluster, writer, readers, stop_replay):
