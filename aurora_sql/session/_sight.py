@@ -41,14 +41,17 @@ class Sight:
         seen: What that amounts to.
         wrote: It wrote, and the writer was not asked for a position since.
         bound: It wrote or was given a token: any read may go to a reader.
+        open: Connections of the writer that are leased: a transaction or a stream on one of them
+            may show more than any position that was asked for meanwhile.
     """
 
-    __slots__ = ("_looks", "bound", "seen", "wrote")
+    __slots__ = ("_looks", "bound", "open", "seen", "wrote")
 
     def __init__(self) -> None:
         self.seen = Seen()
         self.wrote = False
         self.bound = False
+        self.open = 0
         self._looks = 0
 
     def take(self, seen: Seen) -> None:
@@ -72,6 +75,8 @@ class Sight:
         Returns:
             Whether there is one. Something seen meanwhile is not covered.
         """
+        if self.open:
+            return False
         looks = self._looks
         position = await consistency.position(limit)
         if position is None or looks != self._looks:
@@ -95,10 +100,11 @@ class ObservedWriter:
         writes: Whoever leases may write.
     """
 
-    __slots__ = ("_note", "_writer")
+    __slots__ = ("_note", "_sight", "_writer")
 
     def __init__(self, writer: Lessor, sight: Sight, *, writes: bool) -> None:
         self._writer = writer
+        self._sight = sight
         self._note = sight.write if writes else partial(sight.look, WRITER)
 
     @property
@@ -111,12 +117,14 @@ class ObservedWriter:
         pooled = self._writer.try_acquire(now)
         if pooled is not None:
             self._note()
+            self._sight.open += 1
         return pooled
 
     async def acquire(self, deadline: float | None = None) -> Pooled:
         """Lease a connection; see :class:`Lessor`."""
         pooled = await self._writer.acquire(deadline)
         self._note()
+        self._sight.open += 1
         return pooled
 
     def release(self, pooled: Pooled) -> None:
@@ -125,6 +133,7 @@ class ObservedWriter:
         Noted again: a position that was asked for while it was under way does not cover it.
         """
         self._note()
+        self._sight.open -= 1
         self._writer.release(pooled)
 
 

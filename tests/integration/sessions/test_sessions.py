@@ -143,10 +143,24 @@ async def test_a_position_from_the_middle_of_a_write_does_not_cover_it(
         async with s.transaction() as tx:
             await tx.sql.counters.count_up(id=11)
             assert await s.sql.counters.value(id=11) == 0
-            assert await s.sql.counters.where_am_i() != writer
-            assert questions(db) == 1
+            assert await s.sql.counters.where_am_i() == writer
+            assert questions(db) == 0
             await stop_replay(*readers)
         assert await s.sql.counters.value(id=11) == 1
+        assert await s.sql.counters.where_am_i() == writer
+
+
+async def test_what_an_open_transaction_shows_is_seen(db, readers, writer, stop_replay):
+    """Others write between its begin and its read: a position from before does not cover that."""
+    async with db.session() as s:
+        await s.sql.counters.count_up(id=15)
+        async with s.transaction(read_only=True) as tx:
+            assert await s.sql.counters.value(id=14) == 0
+            await stop_replay(*readers)
+            await db.sql.counters.count_up(id=14)
+            assert await tx.sql.counters.value(id=14) == 1
+            assert await s.sql.counters.value(id=14) == 1
+        assert await s.sql.counters.value(id=14) == 1
         assert await s.sql.counters.where_am_i() == writer
 
 
