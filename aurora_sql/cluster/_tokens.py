@@ -145,7 +145,8 @@ class Signer:
 
     def __init__(self, secret: str | None) -> None:
         self._shared = secret is not None
-        self._key = process_key() if secret is None else secret.encode()
+        # Of the environment, bytes that are no text come as surrogates.
+        self._key = process_key() if secret is None else secret.encode(errors="surrogatepass")
 
     def sign(self, cluster: bytes, seen: Seen) -> str:
         """Return the token for what a session of a cluster has seen."""

@@ -63,6 +63,7 @@ class Pooled:
     """
 
     __slots__ = (
+        "__weakref__",
         "cancelling_before",
         "deadline",
         "dirty",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aurora_sql.cluster import Cluster
-    from aurora_sql.drivers import DriverConnection, PreparedStatement
+    from aurora_sql.drivers import PreparedStatement
     from aurora_sql.execution import Context
     from aurora_sql.pool import Pool, Pooled
 
@@ -119,7 +119,9 @@ class Consistency:
         self._context = context
         self._writer_pool = cluster.writer_pool
         self._by_log = True
-        self._links: WeakKeyDictionary[DriverConnection, _Link] = WeakKeyDictionary()
+        # By what the pool forgets, not by the driver's connection: the prepared statements in the
+        # values refer to that, and would keep it for good.
+        self._links: WeakKeyDictionary[Pooled, _Link] = WeakKeyDictionary()
         self._replicas: WeakValueDictionary[bytes, Replica] = WeakValueDictionary()
         self._asking = asyncio.Lock()
         self._sent = self._answered = 0
@@ -195,7 +197,7 @@ class Consistency:
 
     def replica(self, pooled: Pooled) -> Replica | None:
         """Return the reader behind a connection, None where it was not asked yet."""
-        link = self._links.get(pooled.driver)
+        link = self._links.get(pooled)
         return None if link is None else link.replica
 
     def met(self, server: bytes) -> str | None:
@@ -257,9 +259,9 @@ class Consistency:
             self.cluster_id = identifier(*rows[0])
 
     def _link(self, pooled: Pooled) -> _Link:
-        link = self._links.get(pooled.driver)
+        link = self._links.get(pooled)
         if link is None:
-            link = self._links[pooled.driver] = _Link()
+            link = self._links[pooled] = _Link()
         return link
 
     async def _ask(self, pooled: Pooled, sql: str, limit: float) -> Sequence[Any]:

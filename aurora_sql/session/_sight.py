@@ -14,7 +14,7 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Final
 
 from aurora_sql.cluster import NOBODY, WRITER, Seen
-from aurora_sql.errors import AuroraError
+from aurora_sql.errors import AuroraError, DeadlineExceeded, PoolTimeout
 
 if TYPE_CHECKING:
     from aurora_sql.cluster import Replica
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from aurora_sql.statements import Statement
 
 _WAIT: Final = 0.1
-"""Seconds that a read waits for a reader to catch up before it goes to the writer."""
+"""Seconds that a read waits for a reader to catch up, or for a connection to one, before it goes to
+the writer."""
 _ANSWER: Final = 0.5
-"""Seconds that a reader may take to tell how far it is."""
+"""Seconds that a server may take to tell how far it is."""
 _PAUSES: Final = (0.002, 0.004, 0.008, 0.016)
 """Seconds between two questions; the last is repeated."""
 _NO_PATIENCE: Final = 1.0
@@ -41,14 +42,17 @@ class Sight:
         seen: What that amounts to.
         wrote: It wrote, and the writer was not asked for a position since.
         bound: It wrote or was given a token: any read may go to a reader.
+        open: Connections of the writer that are leased: a transaction or a stream on one of them
+            may show more than any position that was asked for meanwhile.
     """
 
-    __slots__ = ("_looks", "bound", "seen", "wrote")
+    __slots__ = ("_looks", "bound", "open", "seen", "wrote")
 
     def __init__(self) -> None:
         self.seen = Seen()
         self.wrote = False
         self.bound = False
+        self.open = 0
         self._looks = 0
 
     def take(self, seen: Seen) -> None:
@@ -72,6 +76,8 @@ class Sight:
         Returns:
             Whether there is one. Something seen meanwhile is not covered.
         """
+        if self.open:
+            return False
         looks = self._looks
         position = await consistency.position(limit)
         if position is None or looks != self._looks:
@@ -95,10 +101,11 @@ class ObservedWriter:
         writes: Whoever leases may write.
     """
 
-    __slots__ = ("_note", "_writer")
+    __slots__ = ("_note", "_sight", "_writer")
 
     def __init__(self, writer: Lessor, sight: Sight, *, writes: bool) -> None:
         self._writer = writer
+        self._sight = sight
         self._note = sight.write if writes else partial(sight.look, WRITER)
 
     @property
@@ -111,12 +118,14 @@ class ObservedWriter:
         pooled = self._writer.try_acquire(now)
         if pooled is not None:
             self._note()
+            self._sight.open += 1
         return pooled
 
     async def acquire(self, deadline: float | None = None) -> Pooled:
         """Lease a connection; see :class:`Lessor`."""
         pooled = await self._writer.acquire(deadline)
         self._note()
+        self._sight.open += 1
         return pooled
 
     def release(self, pooled: Pooled) -> None:
@@ -125,6 +134,7 @@ class ObservedWriter:
         Noted again: a position that was asked for while it was under way does not cover it.
         """
         self._note()
+        self._sight.open -= 1
         self._writer.release(pooled)
 
 
@@ -188,8 +198,10 @@ class SessionReader:
     def _is_behind(self, pool: Pool) -> bool:
         return self._consistency.patience.get(pool, -math.inf) > self._loop.time()
 
-    def _lose_patience(self, pool: Pool) -> None:
-        self._consistency.patience[pool] = self._loop.time() + _NO_PATIENCE
+    def _lose_patience(self, pool: Pool, since: float, until: float) -> None:
+        """Unless the wait was a short one: a caller without time says nothing of a reader."""
+        if until >= since + _WAIT:
+            self._consistency.patience[pool] = self._loop.time() + _NO_PATIENCE
 
     def try_acquire(self, now: float) -> Pooled | None:
         """Lease an idle connection to a reader that is known to show what was seen."""
@@ -211,25 +223,26 @@ class SessionReader:
         Raises:
             AuroraError: There is no connection to the writer either.
         """
-        pool, pooled = self._pool, self.try_acquire(self._loop.time())
+        now = self._loop.time()
+        pool, pooled = self._pool, self.try_acquire(now)
         if pooled is None and pool is not None:
             try:
                 pooled = await self._find(pool, math.inf if deadline is None else deadline)
-            except AuroraError:
+            except AuroraError as error:
                 # Whatever is wrong with the reader or with asking: the writer shows everything.
-                self._lose_patience(pool)
+                ran_out = isinstance(error, DeadlineExceeded | PoolTimeout)
+                self._lose_patience(pool, now, self._loop.time() if ran_out else math.inf)
         return await self._writer.acquire(deadline) if pooled is None else pooled
 
     async def _find(self, pool: Pool, limit: float) -> Pooled | None:
         """Lease a connection of a reader once that shows what was seen; None if it does not."""
         sight = self._sight
-        now = self._loop.time()
-        # Half of the caller's time at most: the writer needs some of it.
-        give_up = now if self._is_behind(pool) else now + min(_WAIT, (limit - now) / 2)
+        started = self._loop.time()
+        give_up = started if self._is_behind(pool) else self._within(_WAIT, limit)
         for pause in chain(_PAUSES, repeat(_PAUSES[-1])):
-            if sight.seen.by == WRITER and not await sight.settle(self._consistency, limit):
+            if sight.seen.by == WRITER and not await self._settle(limit):
                 break
-            pooled = await pool.acquire(limit)
+            pooled = await pool.acquire(self._within(_WAIT, limit))
             replica: Replica | None = None
             try:
                 replica = await self._look(pool, pooled, limit)
@@ -242,16 +255,24 @@ class SessionReader:
                 break
             if sight.seen.by not in (NOBODY, replica.id):
                 # Another server, and nobody knows how much the last one has shown.
-                if not await sight.settle(self._consistency, limit):
+                if not await self._settle(limit):
                     break
             elif not sight.seen.may_be_shown_by(replica.replayed):
                 break
             elif self._loop.time() + pause > give_up:
-                self._lose_patience(pool)
+                self._lose_patience(pool, started, give_up)
                 break
             else:
                 await asyncio.sleep(pause)
         return None
+
+    def _within(self, seconds: float, limit: float) -> float:
+        """Return when to stop waiting: half of the caller's time at most is for the readers."""
+        now = self._loop.time()
+        return now + min(seconds, (limit - now) / 2)
+
+    async def _settle(self, limit: float) -> bool:
+        return await self._sight.settle(self._consistency, self._within(_ANSWER, limit))
 
     async def _look(self, pool: Pool, pooled: Pooled, limit: float) -> Replica | None:
         """Return the reader behind a connection, asked if that can change anything."""
@@ -260,7 +281,7 @@ class SessionReader:
             seen.by not in (NOBODY, replica.id) or seen.is_shown_by(replica.id, replica.replayed)
         ):
             return replica
-        return await self._consistency.look(pool, pooled, min(limit, self._loop.time() + _ANSWER))
+        return await self._consistency.look(pool, pooled, self._within(_ANSWER, limit))
 
     def _lease(self, pool: Pool, pooled: Pooled, replica: Replica) -> Pooled:
         self._leased[pooled] = pool, replica.id

@@ -2,12 +2,20 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 
 import pytest
 
-from aurora_sql import AuroraError, ConnectionLost, ParameterError, UsageError, deadline
+from aurora_sql import (
+    AuroraError,
+    ConnectionLost,
+    DeadlineExceeded,
+    ParameterError,
+    UsageError,
+    deadline,
+)
 
 
 async def test_before_it_has_written_a_session_is_like_the_database(db, writer, questions):
@@ -142,10 +150,24 @@ async def test_a_position_from_the_middle_of_a_write_does_not_cover_it(
         async with s.transaction() as tx:
             await tx.sql.counters.count_up(id=11)
             assert await s.sql.counters.value(id=11) == 0
-            assert await s.sql.counters.where_am_i() != writer
-            assert questions(db) == 1
+            assert await s.sql.counters.where_am_i() == writer
+            assert questions(db) == 0
             await stop_replay(*readers)
         assert await s.sql.counters.value(id=11) == 1
+        assert await s.sql.counters.where_am_i() == writer
+
+
+async def test_what_an_open_transaction_shows_is_seen(db, readers, writer, stop_replay):
+    """Others write between its begin and its read: a position from before does not cover that."""
+    async with db.session() as s:
+        await s.sql.counters.count_up(id=15)
+        async with s.transaction(read_only=True) as tx:
+            assert await s.sql.counters.value(id=14) == 0
+            await stop_replay(*readers)
+            await db.sql.counters.count_up(id=14)
+            assert await tx.sql.counters.value(id=14) == 1
+            assert await s.sql.counters.value(id=14) == 1
+        assert await s.sql.counters.value(id=14) == 1
         assert await s.sql.counters.where_am_i() == writer
 
 
@@ -270,6 +292,85 @@ async def test_a_reader_that_is_frozen_does_not_hold_a_session_for_long(
                 await cluster.resume(reader.id)
 
 
+async def test_a_reader_whose_connections_are_all_taken_is_not_waited_for(
+    opened, readers, writer, at_rest
+):
+    reader = readers[0]
+    address = f"{reader.host}:{reader.port}"
+    async with opened(read_endpoint=address, max_pool_size=2) as db:
+        async with db.session() as s:
+            await s.sql.counters.count_up(id=16)
+            assert await s.sql.counters.where_am_i() == reader.id
+            async with contextlib.AsyncExitStack() as stack:
+                for _ in range(2):
+                    rows = db.reader.stream("SELECT id FROM counters", batch_size=1)
+                    await anext(aiter(await stack.enter_async_context(rows)))
+                with deadline(2):
+                    assert await s.sql.counters.value(id=16) == 1
+                    assert await s.sql.counters.where_am_i() == writer
+        await at_rest(db)
+
+
+async def test_callers_without_time_do_not_keep_others_from_waiting(
+    opened, cluster, readers, writer
+):
+    reader = readers[0]
+    await cluster.set_lag(reader.id, seconds=0.03)
+    try:
+        async with opened(read_endpoint=f"{reader.host}:{reader.port}") as db:
+            for n in range(1, 6):
+                async with db.session() as s:
+                    await s.sql.counters.count_up(id=17)
+                    with contextlib.suppress(DeadlineExceeded), deadline(0.02):
+                        await s.sql.counters.value(id=17)
+                async with db.session() as s:
+                    assert await s.sql.counters.count_up(id=17) == 2 * n
+                    assert await s.sql.counters.value(id=17) == 2 * n
+                    assert await s.sql.counters.where_am_i() != writer
+    finally:
+        await cluster.set_lag(reader.id, seconds=0)
+
+
+async def test_a_reader_is_waited_for_again_though_it_was_asked_meanwhile(
+    db, readers, writer, stop_replay, monkeypatch
+):
+    monkeypatch.setattr("aurora_sql.session._sight._NO_PATIENCE", 0.3)
+    await stop_replay(*readers)
+    async with db.session() as s:
+        await s.sql.counters.count_up(id=18)
+    token = s.token
+    for _ in range(2):  # both readers
+        async with db.session(token=token) as s:
+            assert await s.sql.counters.value(id=18) == 1
+    patience = dict(db._shared.consistency.patience)
+    assert patience
+    for _ in range(10):
+        async with db.session(token=token) as s:
+            assert await s.sql.counters.value(id=18) == 1
+    for pool, until in patience.items():
+        assert db._shared.consistency.patience[pool] == until
+
+
+async def test_a_question_without_an_answer_holds_up_nobody_for_long(opened, cluster):
+    from aurora_sql.local.faults import BlackHole, Reply
+
+    async with cluster.fault_proxy("writer") as proxy:
+        address = f"{proxy.host}:{proxy.port}"
+        async with opened(write_endpoint=address, min_pool_size=2) as db:
+            proxy.inject(BlackHole(), at=Reply("SELECT pg_catalog.substr"))
+
+            async def one(number):
+                async with db.session() as s:
+                    await s.sql.counters.count_up(id=number)
+                    with deadline(3):
+                        return await s.sql.counters.value(id=number)
+
+            loop = asyncio.get_running_loop()
+            started = loop.time()
+            assert await asyncio.gather(one(18), one(19)) == [1, 1]
+            assert loop.time() - started < 2
+
+
 async def test_events_name_the_instance_that_answered(opened, writer, cluster):
     events = []
     async with opened([events.append]) as db, db.session() as s:
@@ -352,6 +453,20 @@ async def test_cancelled_at_any_moment_nothing_is_lost(db, at_rest):
             assert await s.sql.counters.count_up(id=9) == await s.sql.counters.value(id=9)
         assert not s._reading._leased
     await at_rest(db)
+
+
+async def test_what_is_known_of_a_connection_goes_with_it(db):
+    cluster = db._shared.cluster
+    for n in range(1, 4):
+        async with db.session() as s:
+            await s.sql.counters.count_up(id=13)
+            assert await s.sql.counters.value(id=13) == n
+        for pool in (cluster.writer_pool, *cluster.reader_pools):
+            pool.evict()
+    async with asyncio.timeout(10):
+        while db._shared.consistency._links:
+            gc.collect()
+            await asyncio.sleep(0.01)
 
 
 async def test_a_write_in_doubt_counts_as_a_write(opened, cluster, writer, readers, stop_replay):

@@ -102,6 +102,11 @@ def test_another_secret_is_told_and_never_shown():
     assert caught.value.retry_safe
 
 
+def test_any_text_is_a_secret():
+    signer = Signer("sixteen or more \udcff")
+    assert signer.read(signer.sign(NO_CLUSTER, Seen())) == (NO_CLUSTER, Seen())
+
+
 def test_without_a_secret_the_tokens_are_of_this_process():
     token = Signer(None).sign(HERE, Seen(FLOOR, A))
     assert Signer(None).read(token) == (HERE, Seen(FLOOR, A))
