@@ -209,7 +209,7 @@ class Cluster:
         pool.rename(writer.id)
         if (writer.host, writer.port) != (before.host, before.port):
             pool.evict()
-        elif bereft or not pool.available:
+        elif bereft:  # not after each failed connect: the pauses of the pool would be in vain
             pool.hope()
 
     def _set_readers(self, wanted: dict[Instance, Pool | None]) -> None:
