@@ -67,6 +67,8 @@ class Pool:
     def stalled(self, since):
         return self.waits
 
+    hangs = stalled
+
 
 class Cluster:
     """Writes down what it is told."""
@@ -182,6 +184,18 @@ async def test_nobody_is_asked_while_nobody_waits(watch):
     watch(sight, cluster, CALM)
     await asyncio.sleep(0.2)
     assert sight.links["a"].asked == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "gone"), [(ConnectionLost("silent"), True), (TooManyConnections("full"), False)]
+)
+async def test_who_falls_silent_in_a_search_is_given_up_too(watch, answer, gone):
+    """Or the calls that hang on it would keep the pool full when the new writer is found."""
+    sight, cluster = FakeSight(ConnectionLost("gone"), a=answer), Cluster(Pool(stalled=True))
+    cluster.pool.stalled = lambda since: False  # the search begins for another reason
+    watch(sight, cluster)
+    await until(lambda: len(sight.probed) > 4)
+    assert cluster.told == ([None, ("a", QUICK.detection)] if gone else [None])
 
 
 async def test_closing_in_the_middle_of_a_search_ends_it(watch):
