@@ -273,7 +273,11 @@ class Pool(Books):
         self.name = self._keeper.name = self._opener.name = name
 
     def hope(self) -> None:
-        """Try to connect at once, whatever the pause after failed attempts says."""
+        """Connect anew at once: what there is to connect to was gone, and is back.
+
+        Whatever the pause after failed attempts says; and an attempt that began before may wait
+        for an answer that will never come.
+        """
         self._opener.renew(self._generation)
         self._feed()
 
@@ -494,7 +498,9 @@ class Pool(Books):
     def _is_hopeless(self, error: Exception) -> bool:
         """No connection can be opened, and there is none that somebody could give back."""
         worth_waiting = self.options.patient and _decide.may_heal(error)
-        return not worth_waiting and all(p.state is State.CLOSING for p in self._all)
+        return not worth_waiting and all(
+            p.state is State.CLOSING or p.driver.is_closed for p in self._all
+        )
 
     # -- deadlines and upkeep --------------------------------------------------------------
 

@@ -296,6 +296,17 @@ async def test_hope_ends_the_pause_and_keeps_the_connections(lab):
         assert pool.stats().idle == 2
 
 
+async def test_hope_cuts_an_attempt_short_that_began_without_it(lab):
+    lab.server.hold("connect")
+    async with lab.open(max_size=1) as pool:
+        task = asyncio.create_task(pool.acquire())
+        await lab.ticks()
+        lab.server.holding.clear()  # the server is back, and knows nothing of the old attempt
+        pool.hope()
+        pool.release(await asyncio.wait_for(task, 1.0))
+        assert lab.server.count("connect") == 2
+
+
 async def test_severed_connections_are_aborted_and_the_next_are_new(lab):
     async with lab.open(max_size=3, connect_retry_base=1.0) as pool:
         idle, leased = await pool.acquire(), await pool.acquire()
@@ -321,6 +332,19 @@ async def test_who_can_go_elsewhere_is_told_at_once_that_it_was_severed(lab):
         pool.sever(ConnectionLost("it does not answer"))
         with pytest.raises(ConnectionLost, match="it does not answer"):
             await task
+        lab.server.free_all()
+
+
+async def test_and_so_is_who_waits_for_others_to_give_theirs_back(lab):
+    async with lab.open(max_size=1, patient=False) as pool:
+        leased = await pool.acquire()
+        task = asyncio.create_task(pool.acquire())
+        await lab.ticks()
+        lab.server.hold("connect")
+        pool.sever(ConnectionLost("it does not answer"))
+        with pytest.raises(ConnectionLost, match="it does not answer"):
+            await asyncio.wait_for(task, 1.0)
+        pool.release(leased)
         lab.server.free_all()
 
 
