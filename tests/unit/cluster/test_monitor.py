@@ -21,10 +21,12 @@ class Link:
     """An address that answers, or does not."""
 
     def __init__(self, address, answer):
-        self.address, self.answer, self.asked = address, answer, []
+        self.address, self.answer, self.asked, self.limits = address, answer, [], []
+        self.is_open = True
 
     async def ask(self, limit, *, anew=False):
         self.asked.append(anew)
+        self.limits.append(limit)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -177,6 +179,15 @@ async def test_who_answers_nothing_is_given_up_and_who_answers_anything_is_not(w
         await until(lambda: sight.looks == [True])
     else:
         assert cluster.told == sight.looks == []
+
+
+async def test_who_has_to_be_connected_to_first_gets_the_time_of_both_questions(watch):
+    """Far away, a connection takes many times as long as an answer."""
+    sight = FakeSight(Topology(WRITER), a=ConnectionLost("silent"))
+    sight.links["a"].is_open, cluster = False, Cluster(Pool(stalled=True))
+    watch(sight, cluster, CALM)
+    await until(lambda: cluster.told)
+    assert sight.links["a"].limits == [CALM.answer * 2]
 
 
 async def test_nobody_is_asked_while_nobody_waits(watch):
