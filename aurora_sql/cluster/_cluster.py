@@ -216,8 +216,6 @@ class Cluster:
         # survived lead to the old one, where reads would pass for ever.
         if found or (writer.host, writer.port) != (before.host, before.port):
             pool.evict()
-        elif not pool.available:
-            pool.hope()
 
     def _set_readers(self, wanted: dict[Instance, Pool | None]) -> None:
         for instance in self._readers.keys() - wanted.keys():

@@ -47,6 +47,11 @@ class Link:
         self._turn = asyncio.Lock()
         self.latency: float | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None and not self._connection.is_closed
+
     async def ask(self, limit: float, *, anew: bool = False) -> Report:
         """Ask the instance at the address.
 

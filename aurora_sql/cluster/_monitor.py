@@ -30,6 +30,8 @@ _AGAIN: Final = 0.05
 _QUICK: Final = 0.1
 """First pause after trouble; it grows by half each time until it is the calm one."""
 _GROWTH: Final = 1.5
+_ASKED: Final = 2
+"""Questions without an answer after which an instance is given up."""
 _REFUSALS: Final = (AuthenticationFailed, TlsError, TooManyConnections)
 
 
@@ -182,15 +184,15 @@ class Monitor:
         link = self._sight.link((instance.host, instance.port))
         if link is None:
             return False
-        for anew in (False, True):
+        # Where there is no connection yet, opening one takes most of the time: it gets all of it.
+        limits = [self._pace.answer] * _ASKED if link.is_open else [self._pace.answer * _ASKED]
+        for number, limit in enumerate(limits):
             try:
-                await link.ask(self._pace.answer, anew=anew)
-            except _REFUSALS:
-                return False  # to be refused is to be answered
-            except (ConnectionFailed, ConnectionLost) as error:
+                await link.ask(limit, anew=number > 0)
+            except AuroraError as error:
+                if not _is_silence(error):
+                    return False
                 _logger.debug("%s is silent: %s", instance.id, error)
-            except AuroraError:
-                return False
             else:
                 return False
         return True
@@ -200,35 +202,57 @@ class Monitor:
     async def search(self) -> Topology:
         """Ask all instances at once, again and again, until one proves to be the writer."""
         tasks: dict[Link, asyncio.Task[Topology]] = {}
-        asked: set[Link] = set()
+        silent: dict[Link, int] = {}
         bereft = False
         try:
             while True:
                 # An answer can tell of instances that were not known.
                 for link in self._sight.links.values():
                     if link not in tasks:
-                        tasks[link] = asyncio.create_task(self._ask(link, asked))
+                        tasks[link] = asyncio.create_task(self._ask(link, silent))
                 done, _ = await asyncio.wait(
                     tasks.values(), timeout=_AGAIN, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in done:
                     return task.result()
-                if not bereft and asked.issuperset(tasks):
+                if not bereft and silent.keys() >= tasks.keys():
                     bereft = True
                     self._cluster.bereave()
+                self._give_up_silent(silent)
         finally:
             for task in tasks.values():
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
 
-    async def _ask(self, link: Link, asked: set[Link]) -> Topology:
+    async def _ask(self, link: Link, silent: dict[Link, int]) -> Topology:
+        """Ask one until it proves itself; count how often in a row it did not answer."""
         while True:
+            count = 0
             try:
                 topology = await self._sight.probe(link, self._pace.answer)
             except AuroraError as error:
                 _logger.debug("looking for the writer: %s", error)
+                count = silent.get(link, 0) + 1 if _is_silence(error) else 0
             else:
                 if topology is not None:
                     return topology
-            asked.add(link)
+            silent[link] = count
             await asyncio.sleep(_AGAIN)
+
+    def _give_up_silent(self, silent: dict[Link, int]) -> None:
+        """Close what leads to those who did not answer twice, over a new connection at last.
+
+        A search can take as long as a failover: calls that hang would hold their connections.
+        """
+        since = asyncio.get_running_loop().time() - self._pace.patience
+        for instance, pool in self._cluster.pools().items():
+            link = self._sight.link((instance.host, instance.port))
+            if link is not None and silent.get(link, 0) >= _ASKED and pool.hangs(since):
+                self._cluster.give_up(instance, pool, self._pace.detection)
+
+
+def _is_silence(error: AuroraError) -> bool:
+    """Whether nobody answered; to be refused is to be answered."""
+    return isinstance(error, (ConnectionFailed, ConnectionLost)) and not isinstance(
+        error, _REFUSALS
+    )

@@ -201,9 +201,14 @@ class ClusterSight(Sight):
         """Ask the writer."""
         asked = self.links[self._writer]
         others = [one for one in self.links.values() if one is not asked] if self._time_all else []
-        report, _ = await asyncio.gather(
-            asked.ask(limit), asyncio.gather(*(self._time(one, limit) for one in others))
-        )
+        timing = asyncio.gather(*(self._time(one, limit) for one in others))
+        try:
+            report = await asked.ask(limit)
+            await timing
+        finally:
+            # Left alone, it could open a connection when all others have been closed.
+            timing.cancel()
+            await asyncio.gather(timing, return_exceptions=True)
         if report.in_recovery:
             self._meet(report)
             raise NoWriterAvailable(f"{report.instance_id} is a reader now")

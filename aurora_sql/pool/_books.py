@@ -83,7 +83,18 @@ class Books:
         first = next(iter(self._waiters), None)
         if first is not None and first.since < since:
             return True
-        return any(one.task is not None and one.leased_at < since for one in self._all)
+        return self.hangs(since)
+
+    def hangs(self, since: float) -> bool:
+        """Whether somebody has been waiting for the server for long.
+
+        Args:
+            since: As for :meth:`stalled`.
+        """
+        return any(
+            one.task is not None and one.leased_at < since and not one.driver.is_closed
+            for one in self._all
+        )
 
     def stats(self) -> PoolStats:
         """Gauges and counters at this moment."""

@@ -99,16 +99,15 @@ class Opener:
             self.task.add_done_callback(lambda done: self._ended(done, loop))
 
     def renew(self, generation: int) -> None:
-        """Another target: earlier failures say nothing about it, so that it is tried at once.
+        """Another target, or one that is back: earlier failures say nothing; it is tried at once.
 
-        An attempt for another generation that is under way is cut short: it may be waiting for an
-        answer from a machine that is gone.
+        An attempt that is under way is cut short: it may be waiting for an answer from a machine
+        that is gone, or that was when it was asked.
         """
-        stale = self.opening and generation != self._generation
         self._generation = generation
         self._forget_failures()
         self._woken.set()
-        if stale and self.task is not None:
+        if self.opening and self.task is not None:
             self.task.cancel()  # another one starts when it has ended, if it is wanted
 
     def fail(self, error: Exception) -> None:

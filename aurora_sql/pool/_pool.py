@@ -272,11 +272,6 @@ class Pool(Books):
         """Take the name of another instance, for messages."""
         self.name = self._keeper.name = self._opener.name = name
 
-    def hope(self) -> None:
-        """Try to connect at once, whatever the pause after failed attempts says."""
-        self._opener.renew(self._generation)
-        self._feed()
-
     def sever(self, error: AuroraError) -> None:
         """Abort all connections: what they are connected to does not answer any more.
 
@@ -494,7 +489,9 @@ class Pool(Books):
     def _is_hopeless(self, error: Exception) -> bool:
         """No connection can be opened, and there is none that somebody could give back."""
         worth_waiting = self.options.patient and _decide.may_heal(error)
-        return not worth_waiting and all(p.state is State.CLOSING for p in self._all)
+        return not worth_waiting and all(
+            p.state is State.CLOSING or p.driver.is_closed for p in self._all
+        )
 
     # -- deadlines and upkeep --------------------------------------------------------------
 

@@ -21,10 +21,12 @@ class Link:
     """An address that answers, or does not."""
 
     def __init__(self, address, answer):
-        self.address, self.answer, self.asked = address, answer, []
+        self.address, self.answer, self.asked, self.limits = address, answer, [], []
+        self.is_open = True
 
     async def ask(self, limit, *, anew=False):
         self.asked.append(anew)
+        self.limits.append(limit)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -66,6 +68,8 @@ class Pool:
 
     def stalled(self, since):
         return self.waits
+
+    hangs = stalled
 
 
 class Cluster:
@@ -179,11 +183,32 @@ async def test_who_answers_nothing_is_given_up_and_who_answers_anything_is_not(w
         assert cluster.told == sight.looks == []
 
 
+async def test_who_has_to_be_connected_to_first_gets_the_time_of_both_questions(watch):
+    """Far away, a connection takes many times as long as an answer."""
+    sight = FakeSight(Topology(WRITER), a=ConnectionLost("silent"))
+    sight.links["a"].is_open, cluster = False, Cluster(Pool(stalled=True))
+    watch(sight, cluster, CALM)
+    await until(lambda: cluster.told)
+    assert sight.links["a"].limits == [CALM.answer * 2]
+
+
 async def test_nobody_is_asked_while_nobody_waits(watch):
     sight, cluster = FakeSight(Topology(WRITER), a=Topology(WRITER)), Cluster()
     watch(sight, cluster, CALM)
     await asyncio.sleep(0.2)
     assert sight.links["a"].asked == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "gone"), [(ConnectionLost("silent"), True), (TooManyConnections("full"), False)]
+)
+async def test_who_falls_silent_in_a_search_is_given_up_too(watch, answer, gone):
+    """Or the calls that hang on it would keep the pool full when the new writer is found."""
+    sight, cluster = FakeSight(ConnectionLost("gone"), a=answer), Cluster(Pool(stalled=True))
+    cluster.pool.stalled = lambda since: False  # the search begins for another reason
+    watch(sight, cluster)
+    await until(lambda: len(sight.probed) > 4)
+    assert cluster.told == ([None, ("a", QUICK.detection)] if gone else [None])
 
 
 async def test_closing_in_the_middle_of_a_search_ends_it(watch):

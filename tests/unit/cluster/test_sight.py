@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from aurora_sql.cluster._providers import Report
-from aurora_sql.cluster._sight import StaticSight
-from aurora_sql.errors import ConnectionLost, NoWriterAvailable, TooManyConnections
+from aurora_sql.cluster._endpoints import InstanceAddresses
+from aurora_sql.cluster._providers import AuroraPostgreSQL, Report
+from aurora_sql.cluster._sight import ClusterSight, StaticSight
+from aurora_sql.errors import (
+    ConnectionFailed,
+    ConnectionLost,
+    NoWriterAvailable,
+    TooManyConnections,
+)
 from aurora_sql.types import Instance, Role
 
 WRITER, READER = Instance("a", "a", 1, Role.WRITER), Instance("b", "b", 1, Role.READER)
@@ -92,3 +100,23 @@ async def test_a_new_timeline_behind_the_same_name_is_another_writer(sight):
         await seen.look(1.0, troubled=True)
     assert (await seen.probe(seen.links["a", 1], 1.0)).writer == WRITER
     assert (await seen.look(1.0, troubled=True)).writer == WRITER
+
+
+async def test_a_look_that_fails_leaves_nobody_asking():
+    """Or a reader's connection would be opened after all have been closed."""
+    asking = asyncio.Event()
+
+    async def connect(address):
+        if address == ("b", 1):
+            asking.set()
+            await asyncio.sleep(60)
+        await asking.wait()
+        raise ConnectionFailed("refused")
+
+    addresses = InstanceAddresses({}, None)
+    seen = ClusterSight(("a", 1), addresses, AuroraPostgreSQL(), connect, None, time_all=True)
+    seen._add(("b", 1))
+    before = asyncio.all_tasks()
+    with pytest.raises(ConnectionFailed, match="refused"):
+        await seen.look(30.0, troubled=False)
+    assert asyncio.all_tasks() == before

@@ -282,20 +282,6 @@ async def test_eviction_ends_the_pause_after_failures(lab):
         assert asyncio.get_running_loop().time() == start
 
 
-async def test_hope_ends_the_pause_and_keeps_the_connections(lab):
-    async with lab.open(max_size=2, connect_retry_base=60.0, connect_retry_cap=60.0) as pool:
-        kept = await pool.acquire()
-        lab.server.fail("connect", ConnectionLost("too busy"))
-        task = asyncio.create_task(pool.acquire())
-        await asyncio.sleep(1.0)
-        start = asyncio.get_running_loop().time()
-        pool.hope()
-        pool.release(await task)
-        pool.release(kept)
-        assert asyncio.get_running_loop().time() == start
-        assert pool.stats().idle == 2
-
-
 async def test_severed_connections_are_aborted_and_the_next_are_new(lab):
     async with lab.open(max_size=3, connect_retry_base=1.0) as pool:
         idle, leased = await pool.acquire(), await pool.acquire()
@@ -321,6 +307,19 @@ async def test_who_can_go_elsewhere_is_told_at_once_that_it_was_severed(lab):
         pool.sever(ConnectionLost("it does not answer"))
         with pytest.raises(ConnectionLost, match="it does not answer"):
             await task
+        lab.server.free_all()
+
+
+async def test_and_so_is_who_waits_for_others_to_give_theirs_back(lab):
+    async with lab.open(max_size=1, patient=False) as pool:
+        leased = await pool.acquire()
+        task = asyncio.create_task(pool.acquire())
+        await lab.ticks()
+        lab.server.hold("connect")
+        pool.sever(ConnectionLost("it does not answer"))
+        with pytest.raises(ConnectionLost, match="it does not answer"):
+            await asyncio.wait_for(task, 1.0)
+        pool.release(leased)
         lab.server.free_all()
 
 
