@@ -100,6 +100,8 @@ class Cluster:
         self._sight: Sight | None = None
         self._monitor: Monitor | None = None
         self._leaving: set[asyncio.Task[None]] = set()
+        self._met: set[Address] = set()
+        self._is_open = False
 
     # -- opening and closing ---------------------------------------------------------------
 
@@ -126,9 +128,10 @@ class Cluster:
             self._writer = topology.writer
             self.writer_pool.rename(topology.writer.id)
         await self.writer_pool.open()
-        self.apply(topology, announced=False)
+        self.apply(topology)
         self.writer_pool.release(await self.writer_pool.acquire())
         self._monitor.start()
+        self._is_open = True
 
     async def close(self) -> None:
         """Drain and close all pools; cancelled, close them without waiting for anybody."""
@@ -191,20 +194,19 @@ class Cluster:
 
     # -- what the monitor finds ------------------------------------------------------------
 
-    def apply(self, topology: Topology, *, found: bool = False, announced: bool = True) -> None:
+    def apply(self, topology: Topology, *, found: bool = False) -> None:
         """Take over a topology: turn to its writer, take new readers in, let others go.
 
         Args:
             topology: The instances.
             found: The writer had been lost.
-            announced: Tell the observers what changed.
         """
         change = changes(self.topology, topology)
         self.topology = topology
         if topology.writer is not None:
             self._turn_to(topology.writer, found=found)
         self._set_readers(self._chosen(topology.readers))
-        if announced and change:
+        if change:
             self._announce(change)
 
     def _turn_to(self, writer: Instance, *, found: bool) -> None:
@@ -235,7 +237,9 @@ class Cluster:
             return {}
         known = {(one.host, one.port): one for one in readers}
         named = set(self._settings.reader_addresses())
-        if named.isdisjoint({*known, (self._writer.host, self._writer.port)}):
+        # Also one that is gone just now: what has been an instance stays one.
+        self._met |= {*known, (self._writer.host, self._writer.port)}
+        if named.isdisjoint(self._met):
             # An endpoint that is no instance stands for all readers.
             return dict.fromkeys(known.values())
         named.add(self._settings.writer_address())  # an instance may have been demoted
@@ -267,6 +271,8 @@ class Cluster:
         pool.sever(ConnectionFailed(f"{instance.id} did not answer within {seconds:g} s"))
 
     def _announce(self, change: TopologyChange) -> None:
+        if not self._is_open:
+            return  # what is found while opening is no change
         event = TopologyChanged(
             writer=_id(self.topology.writer),
             old_writer=_id(change.old_writer),

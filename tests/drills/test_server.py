@@ -80,7 +80,7 @@ async def test_the_server_is_starting_up(opened, outside, cluster, markers, chec
     ledger.most_retries = QUESTIONS
     async with opened() as db, under_load(db, ledger, replayed, read, limit=30.0):
         await outside.execute("CREATE TABLE IF NOT EXISTS much AS SELECT 1 AS n WHERE false")
-        await outside.execute("INSERT INTO much SELECT generate_series(1, 500_000)")
+        await outside.execute("INSERT INTO much SELECT generate_series(1, 500000)")
         knocking = asyncio.create_task(knock())
         try:
             await cluster.kill("writer")

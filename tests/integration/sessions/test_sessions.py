@@ -397,13 +397,13 @@ async def test_one_question_serves_many_sessions(opened, questions):
 
 async def test_a_question_that_is_under_way_does_not_serve_who_comes_later(db, monkeypatch):
     consistency = db._shared.consistency
-    sent, answered = [], asyncio.Event()
+    sent, answered, waited_for = [], asyncio.Event(), asyncio.Event()
     ask = consistency._ask_writer
 
     async def slow(limit):
         sent.append(await ask(limit))
         answered.set()
-        await asyncio.sleep(0.05)
+        await waited_for.wait()
         return sent[-1]
 
     monkeypatch.setattr(consistency, "_ask_writer", slow)
@@ -412,6 +412,8 @@ async def test_a_question_that_is_under_way_does_not_serve_who_comes_later(db, m
     await answered.wait()
     await db.sql.counters.count_up(id=1)
     late = [asyncio.create_task(consistency.position(limit)) for _ in range(20)]
+    await asyncio.sleep(0)  # each of them has begun to wait
+    waited_for.set()
     position = await first
     assert {await task for task in late} == {sent[1]}
     assert position == sent[0] < sent[1]

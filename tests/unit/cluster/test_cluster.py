@@ -25,9 +25,6 @@ class Pool:
     def evict(self):
         self.told.append("evict")
 
-    def hope(self):
-        self.told.append("hope")
-
 
 @pytest.fixture
 def cluster():
@@ -43,12 +40,13 @@ def test_a_look_that_finds_nothing_new_leaves_the_pool_its_pauses(cluster, avail
     assert cluster.writer_pool.told == []
 
 
-def test_a_writer_that_is_back_is_tried_at_once(cluster):
+def test_to_a_writer_that_is_back_everything_is_connected_anew(cluster):
+    """At the same address it may be another instance."""
     cluster.writer_pool = Pool(available=False)
     cluster.bereave()
     assert "a:5432 was lost" in cluster.writer_pool.absent
-    cluster.apply(Topology(WRITER))
-    assert cluster.writer_pool.told == ["hope"]
+    cluster.apply(Topology(WRITER), found=True)
+    assert cluster.writer_pool.told == ["evict"]
     assert cluster.writer_pool.absent is None
 
 
@@ -56,3 +54,18 @@ def test_a_new_writer_takes_new_connections(cluster):
     cluster.writer_pool = Pool(available=True)
     cluster.apply(Topology(HEIR))
     assert cluster.writer_pool.told == ["evict"]
+
+
+async def test_a_reader_that_is_chosen_and_gone_is_not_replaced_by_one_that_is_not(cluster):
+    chosen = Instance("b", "b", 5432, Role.READER)
+    other = Instance("c", "c", 5432, Role.READER)
+    cluster.writer_pool = Pool(available=True)
+    cluster._settings = cluster._settings.replace({"read_endpoint": "b"})
+    for readers, expected in (((chosen, other), ["b"]), ((other,), []), ((chosen,), ["b"])):
+        assert [one.id for one in cluster._chosen(readers)] == expected
+
+
+async def test_an_endpoint_that_is_no_instance_stands_for_all_readers(cluster):
+    readers = [Instance(name, name, 5432, Role.READER) for name in "bc"]
+    cluster._settings = cluster._settings.replace({"read_endpoint": "all-readers"})
+    assert [one.id for one in cluster._chosen(readers)] == ["b", "c"]
