@@ -60,6 +60,7 @@ async def connect(cluster):
         password=cluster.password,
         database=cluster.database,
         server_settings={"application_name": "crowd"},
+        ssl=False,
     )
 
 

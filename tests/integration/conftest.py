@@ -22,6 +22,7 @@ async def outside(settings):
         user=settings.username,
         password=settings.password.get_secret_value(),
         database=settings.database,
+        ssl=False,
     )
     yield connection
     await connection.close()
