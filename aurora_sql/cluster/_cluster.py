@@ -135,21 +135,28 @@ class Cluster:
 
     async def close(self) -> None:
         """Drain and close all pools; cancelled, close them without waiting for anybody."""
+        patience: float | None = None
         try:
             if self._monitor is not None:
                 # First: it must not open pools while they are closed. Shielded, like the pools: a
                 # task that is cancelled before its first step runs none of its code, and what is
                 # not closed keeps its connections.
-                await asyncio.shield(asyncio.ensure_future(self._monitor.close()))
+                closing = asyncio.ensure_future(self._monitor.close())
+                try:
+                    await asyncio.shield(closing)
+                except asyncio.CancelledError:
+                    patience = 0
+                    await closing  # half a second at most
+                    raise
         finally:
-            await self._close_pools()
+            await self._close_pools(patience)
 
-    async def _close_pools(self) -> None:
+    async def _close_pools(self, patience: float | None) -> None:
         for task in self._leaving:
             task.cancel()
         pools = (self.writer_pool, *self._readers.values())
         closing = asyncio.gather(
-            *(pool.close() for pool in pools), *self._leaving, return_exceptions=True
+            *(pool.close(patience) for pool in pools), *self._leaving, return_exceptions=True
         )
         try:
             await asyncio.shield(closing)
