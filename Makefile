@@ -12,8 +12,9 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all]" --group dev
 	@touch $@
 
-demo: $(VENV)/.ready ## a local cluster, the shop, its scenarios and a short benchmark
-	$(BIN)/python -m examples.shop.demo
+ENGINE ?= postgresql
+demo: $(VENV)/.ready ## a local cluster (ENGINE=mysql: of MySQL), the shop, its scenarios and a short benchmark
+	$(BIN)/python -m examples.shop.demo --engine $(ENGINE)
 
 # Each worker has clusters of its own, so a file's tests stay together.
 test: $(VENV)/.ready ## all tests
@@ -32,8 +33,8 @@ check: $(VENV)/.ready ## formatter, linter, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.ready ## the six rows beside their floors
-	$(BIN)/python -m benchmarks run
+bench: $(VENV)/.ready ## the six rows beside their floors (ENGINE=mysql: those of MySQL)
+	$(BIN)/python -m benchmarks run --engine $(ENGINE)
 
 format: $(VENV)/.ready
 	$(BIN)/ruff format .

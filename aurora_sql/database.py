@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 from aurora_sql import health
 from aurora_sql.cluster import Cluster, Signer
 from aurora_sql.deadlines import Sweeper
-from aurora_sql.errors import ConfigurationError, UsageError
-from aurora_sql.execution import Context, Preparer, StatementTree
+from aurora_sql.errors import ConfigurationError, ParameterError, UsageError
+from aurora_sql.execution import Context, Preparer, ReadCache, StatementTree
 from aurora_sql.retry import RetryBudget, RetryPolicy
 from aurora_sql.session import AdHocStatements, Scope, Session, Shared, TransactionalScope
 from aurora_sql.settings import AuroraSettings
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aurora_sql.health import Health
     from aurora_sql.instrumentation import Observer
-    from aurora_sql.types import PoolStats, Topology
+    from aurora_sql.types import CacheStats, PoolStats, Topology
 
 
 _SET_ON_ENTERING = frozenset({"sql", "writer", "reader", "_shared", "_runner", "_adhoc", "_host"})
@@ -75,6 +75,7 @@ class Aurora(TransactionalScope):
         self._observers = tuple(observers)
         self._state = "not open"
         self._sweeper: Sweeper | None = None
+        self._statements: StatementRegistry | None = None
 
     async def __aenter__(self) -> Self:
         if self._state != "not open":
@@ -91,7 +92,7 @@ class Aurora(TransactionalScope):
     async def _open(self) -> None:
         settings = self._settings if self._settings is not None else AuroraSettings()
         dialect = settings.engine.value
-        registry = self._registry(dialect)
+        registry = self._statements = self._registry(dialect)
         loop = asyncio.get_running_loop()
         sweeper = Sweeper(loop)
         context = Context(
@@ -107,6 +108,7 @@ class Aurora(TransactionalScope):
             detailed_errors=settings.enable_detailed_errors,
             sensitive_data=settings.enable_sensitive_data_logging,
             observers=self._observers,
+            cache=ReadCache(settings.cache_max_bytes),
         )
         # The server enforces a limit of its own, given at connect: it must let every statement
         # have the time that its `timeout:` says.
@@ -125,9 +127,9 @@ class Aurora(TransactionalScope):
         signer = Signer(None if secret is None else secret.get_secret_value())
         shared = Shared(context, cluster, StatementTree(registry), AdHocStatements(dialect), signer)
         self._sweeper = sweeper
-        self._attach(shared, cluster.route)
-        self.writer = Scope(shared, cluster.writer_for)
-        self.reader = Scope(shared, cluster.reader_for)
+        self._attach(shared, cluster.route, cluster.spread, caches=True)
+        self.writer = Scope(shared, cluster.writer_for, lambda _: 1)
+        self.reader = Scope(shared, cluster.reader_for, lambda _: len(cluster.reader_pools) or 1)
 
     async def __aexit__(
         self,
@@ -137,10 +139,17 @@ class Aurora(TransactionalScope):
     ) -> None:
         self._state = "closed"
         try:
-            await self._shared.cluster.close()
+            await self._close()
         finally:
             if self._sweeper is not None:
                 self._sweeper.stop()
+
+    async def _close(self) -> None:
+        shared = self._shared
+        try:
+            await shared.cluster.close()  # waits for calls under way, those for the cache too
+        finally:
+            await shared.context.cache.close()
 
     def _registry(self, dialect: str) -> StatementRegistry | None:
         source = self._source
@@ -180,6 +189,30 @@ class Aurora(TransactionalScope):
     def topology(self) -> Topology:
         """The instances, as they are known now."""
         return self._shared.cluster.topology
+
+    def invalidate(self, *names: str) -> None:
+        """Drop the kept answers of statements with ``cache:``: what they read has changed.
+
+        For changes that no statement's ``invalidates:`` tells of: bulk work, ad hoc SQL, news of
+        another process. Queries under way are not kept either. To be called after the COMMIT.
+
+        Args:
+            names: Full names of statements, such as ``users.get``.
+
+        Raises:
+            ParameterError: There is no such statement, or it has no ``cache:``; nothing is dropped.
+        """
+        for name in names:
+            statement = None if self._statements is None else self._statements.get(name)
+            if statement is None:
+                raise ParameterError(f"invalidate(): no statement is called {name!r}")
+            if statement.cache is None:
+                raise ParameterError(f"invalidate(): {statement.where} has no 'cache' directive")
+        self._shared.context.cache.invalidate(names)
+
+    def cache_stats(self) -> CacheStats:
+        """Return gauges and counters of the kept answers of statements with ``cache:``."""
+        return self._shared.context.cache.stats()
 
     def pool_stats(self) -> dict[str, PoolStats]:
         """Return gauges and counters of each pool, by instance id."""

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import math
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from aurora_sql.errors import ParameterError
 
@@ -27,9 +27,14 @@ __all__ = [
     "DeadlineScope",
     "Sweepable",
     "Sweeper",
+    "Watched",
+    "Watcher",
     "current_deadline",
     "deadline",
     "deadline_fired",
+    "surrounding_deadline",
+    "unwatched",
+    "watched_by",
 ]
 
 _logger = logging.getLogger("aurora_sql.deadlines")
@@ -43,9 +48,67 @@ _AFTER_FAILURE = 1.0
 _current: ContextVar[float | None] = ContextVar("aurora_sql_deadline", default=None)
 
 
+surrounding_deadline: Final = _current.get
+"""As :func:`current_deadline`, for those who look at each call: it may be a :class:`Watched`."""
+
+
 def current_deadline() -> float | None:
     """The deadline that surrounds the caller, as an absolute ``loop.time()``; None without one."""
-    return _current.get()
+    found = _current.get()
+    if type(found) is Watched:
+        return None if found == math.inf else float(found)
+    return found
+
+
+class Watcher(Protocol):
+    """Wants to know of each statement that starts."""
+
+    def starting(self, statement: Any, context: Any) -> None:
+        """Hear of a statement before it is sent; what this raises keeps it from being sent."""
+
+
+class Watched(float):
+    """A deadline, infinite for none, of a block in which somebody watches the statements.
+
+    The two share one context variable: a call looks at that anyway, so that being able to watch
+    costs nothing where nobody does.
+    """
+
+    __slots__ = ("watcher",)
+
+    watcher: Watcher
+
+    def __new__(cls, at: float, watcher: Watcher) -> Self:
+        """Make one of a time of the event loop."""
+        made = super().__new__(cls, at)
+        made.watcher = watcher
+        return made
+
+
+class _Kept:
+    """A value of the context variable for the time of a ``with`` block."""
+
+    __slots__ = ("_token", "_value")
+
+    def __init__(self, value: float | None) -> None:
+        self._value = value
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._value)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+
+
+def watched_by(watcher: Watcher) -> _Kept:
+    """Let somebody watch the statements of a ``with`` block; the deadline stays as it is."""
+    found = _current.get()
+    return _Kept(Watched(math.inf if found is None else found, watcher))
+
+
+def unwatched() -> _Kept:
+    """Keep statements of the library's own, in a ``with`` block, from those who watch."""
+    return _Kept(current_deadline())
 
 
 class DeadlineScope:
@@ -68,8 +131,9 @@ class DeadlineScope:
         at = asyncio.get_running_loop().time() + self._seconds
         outer = _current.get()
         # An inner block may only shorten: its caller promised to be done by the outer deadline.
-        self.at = at if outer is None or at < outer else outer
-        self._token = _current.set(self.at)
+        self.at = at if outer is None or at < outer else float(outer)
+        inner = Watched(self.at, outer.watcher) if type(outer) is Watched else self.at
+        self._token = _current.set(inner)
         return self
 
     def __exit__(

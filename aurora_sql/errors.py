@@ -4,6 +4,7 @@
 AuroraError
 ├── ConfigurationError            a setting, a folder or a combination that cannot work
 ├── UsageError                    a call that cannot work: a closed object, two tasks on one
+│   └── StatementBudgetExceeded   one statement more than count_statements(limit=…) allows
 ├── StatementFileError            a SQL file or a statement in it is wrong
 ├── ParameterError                a call gave a wrong, missing or unknown parameter
 │   └── BulkValueError            … in a row of a bulk operation
@@ -102,6 +103,10 @@ class UsageError(AuroraError):
     """A call that cannot work: on something closed, or by two tasks at once. Nothing was sent."""
 
     retry_safe = True
+
+
+class StatementBudgetExceeded(UsageError):
+    """More statements than ``count_statements(limit=…)`` allows. The last one was not sent."""
 
 
 class StatementFileError(AuroraError):
@@ -264,7 +269,10 @@ class DatabaseError(AuroraError):
         table: Name of the table, where the server gives it.
         column_name: Name of the column, where the server gives it.
         position: Character of the statement, from 1, where the server gives it.
+        on_reader: The statement ran on a reader.
     """
+
+    on_reader: bool = False
 
     def __init__(
         self,
@@ -321,7 +329,10 @@ class ConflictError(DatabaseError):
 
 
 class SerializationConflict(ConflictError):
-    """Concurrent transactions cannot be ordered (SQLSTATE 40001)."""
+    """Concurrent transactions cannot be ordered (SQLSTATE 40001).
+
+    On a reader: what the writer did to the rows or the table could not be replayed beside a read.
+    """
 
 
 class Deadlock(ConflictError):

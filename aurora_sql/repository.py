@@ -6,6 +6,7 @@ Anything beyond one row by its key belongs in a SQL file, where it can be read a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import asynccontextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -15,13 +16,15 @@ from aurora_sql.bulk import (
     is_model,
     quote,
     quote_all,
+    quote_mysql,
     split_table,
     to_driver,
 )
-from aurora_sql.errors import ParameterError, RowNotFound, StaleVersion
+from aurora_sql.errors import ParameterError, RowNotFound, StaleVersion, UsageError
+from aurora_sql.session import Transaction, TransactionalScope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from aurora_sql.session import Executor
 
@@ -40,7 +43,8 @@ class Repository(Generic[ModelT]):
     ```
 
     The texts are built once per operation from the model's fields and then run like statements
-    of a file: prepared, routed, under the same deadlines.
+    of a file: prepared, routed, under the same deadlines. MySQL does not answer a write with a row:
+    there ``insert`` and ``update`` are a transaction of the write and a read.
 
     Args:
         db: What runs the statements: a database, a view, a session or a transaction.
@@ -169,7 +173,15 @@ class Repository(Generic[ModelT]):
         names = tuple(values)
         text = self._text(("insert", names), lambda: self._insert_sql(names))
         params = {self._name(name): value for name, value in values.items()}
-        return await self._db.fetch_one(text, params, model=self._model)
+        if self._answers:
+            return await self._db.fetch_one(text, params, model=self._model)
+        async with self._together() as db:
+            await db.execute(text, params)
+            key = values.get(self._key)
+            if key is not None:
+                return await self.on(db).get(key)
+            made = self._text(("made",), self._made_sql)
+            return await db.fetch_one(made, model=self._model)
 
     async def update(self, row: ModelT) -> ModelT:
         """Write all columns of a row and return it as it now stands.
@@ -184,10 +196,16 @@ class Repository(Generic[ModelT]):
         values = {name: to_driver(getattr(row, name)) for name in self._written}
         text = self._text(("update",), lambda: self._update_sql(changes))
         params = {self._name(name): value for name, value in values.items()}
-        found = await self._db.fetch_maybe(text, params, model=self._model)
+        key = values[self._key]
+        found: ModelT | None = None
+        if self._answers:
+            found = await self._db.fetch_maybe(text, params, model=self._model)
+        else:
+            async with self._together() as db:
+                if await db.execute(text, params):
+                    found = await self.on(db).find(key)
         if found is not None:
             return found
-        key = values[self._key]
         if self._version is None:
             raise RowNotFound(f"{self._table}: no row with {self._key} = {key!r}")
         raise StaleVersion(
@@ -222,9 +240,35 @@ class Repository(Generic[ModelT]):
             )
         return deleted
 
+    # -- engines ---------------------------------------------------------------------------
+
+    @property
+    def _dialect(self) -> str:
+        return self._db._adhoc.dialect  # noqa: SLF001 - the interface has it for this
+
+    @property
+    def _answers(self) -> bool:
+        """A write can answer with its row."""
+        return self._dialect == "postgresql"
+
+    @asynccontextmanager
+    async def _together(self) -> AsyncIterator[Executor]:
+        """Run what belongs together on one connection, all or nothing."""
+        if isinstance(self._db, TransactionalScope):
+            async with self._db.transaction() as transaction:
+                yield transaction
+        elif isinstance(self._db, Transaction):
+            async with self._db.savepoint():
+                yield self._db
+        else:
+            raise UsageError(
+                f"Repository({self._table!r}): writing takes a database, a session or a transaction"
+            )
+
     # -- texts -----------------------------------------------------------------------------
 
     def _text(self, key: tuple[Any, ...], build: Callable[[], str]) -> str:
+        key = (self._dialect, *key)
         known = self._texts.get(key)
         if known is None:
             known = self._texts[key] = build()
@@ -261,14 +305,14 @@ class Repository(Generic[ModelT]):
         return column if column.isascii() else f"p_{self._columns.index(column)}"
 
     def _find_sql(self) -> str:
-        b = _Builder(self._table)
+        b = _Builder(self._table, self._dialect)
         query = b.query.from_(b.table).select(*self._columns)
         return str(query.where(b.column(self._key) == b.value(self._name(self._key))))
 
     def _list_sql(
         self, names: Sequence[str], nulls: Sequence[str], order: Sequence[str], *, limited: bool
     ) -> str:
-        b = _Builder(self._table)
+        b = _Builder(self._table, self._dialect)
         query = b.query.from_(b.table).select(*self._columns)
         for name in names:
             query = query.where(b.column(name) == b.value(self._name(name)))
@@ -276,19 +320,30 @@ class Repository(Generic[ModelT]):
             query = query.where(b.column(name).isnull())
         for one in order:
             query = query.orderby(b.column(one.removeprefix("-")), order=b.order(one))
-        # pypika takes numbers only for these two.
-        return f"{query}{' LIMIT :page_limit' if limited else ''} OFFSET :page_offset"
+        # pypika takes numbers only for these two, and MySQL no offset without a limit.
+        limit = " LIMIT :page_limit" if limited else b.no_limit
+        return f"{query}{limit} OFFSET :page_offset"
 
     def _insert_sql(self, names: Sequence[str]) -> str:
-        b = _Builder(self._table)
+        b = _Builder(self._table, self._dialect)
         if not names:  # pypika does not know this form
-            table = ".".join(map(quote, split_table(self._table)))
-            return f"INSERT INTO {table} DEFAULT VALUES RETURNING {quote_all(self._columns)}"
+            if not self._answers:
+                return f"INSERT INTO {b.table_name} () VALUES ()"
+            return f"INSERT INTO {b.table_name} DEFAULT VALUES RETURNING {quote_all(self._columns)}"
         values = (b.value(self._name(name)) for name in names)
-        return str(b.query.into(b.table).columns(*names).insert(*values).returning(*self._columns))
+        return self._answering(b.query.into(b.table).columns(*names).insert(*values))
+
+    def _made_sql(self) -> str:
+        """The row of an INSERT on this connection that left the key to AUTO_INCREMENT."""
+        b = _Builder(self._table, self._dialect)
+        query = b.query.from_(b.table).select(*self._columns)
+        return f"{query} WHERE {quote_mysql(self._key)} = LAST_INSERT_ID()"
+
+    def _answering(self, query: Any) -> str:
+        return str(query.returning(*self._columns) if self._answers else query)
 
     def _update_sql(self, changes: Sequence[str]) -> str:
-        b = _Builder(self._table)
+        b = _Builder(self._table, self._dialect)
         query = b.query.update(b.table)
         for name in changes:
             new = b.column(name) + 1 if name == self._version else b.value(self._name(name))
@@ -296,10 +351,10 @@ class Repository(Generic[ModelT]):
         query = query.where(b.column(self._key) == b.value(self._name(self._key)))
         if self._version is not None:
             query = query.where(b.column(self._version) == b.value(self._name(self._version)))
-        return str(query.returning(*self._columns))
+        return self._answering(query)
 
     def _delete_sql(self, version: int | None) -> str:
-        b = _Builder(self._table)
+        b = _Builder(self._table, self._dialect)
         query = b.query.from_(b.table).delete()
         query = query.where(b.column(self._key) == b.value(self._name(self._key)))
         if version is not None and self._version is not None:
@@ -313,12 +368,15 @@ class Repository(Generic[ModelT]):
 class _Builder:
     """pypika, loaded on first use, for one table."""
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str, dialect: str) -> None:
         import pypika  # noqa: PLC0415 - imports of the library stay quick
-        from pypika.dialects import PostgreSQLQuery  # noqa: PLC0415 - the same
+        from pypika.dialects import MySQLQuery, PostgreSQLQuery  # noqa: PLC0415 - the same
 
         *schema, name = split_table(table)
-        self.query: Any = PostgreSQLQuery
+        on_mysql = dialect == "mysql"
+        self.query: Any = MySQLQuery if on_mysql else PostgreSQLQuery
+        self.table_name = ".".join(map(quote_mysql if on_mysql else quote, (*schema, name)))
+        self.no_limit = " LIMIT 18446744073709551615" if on_mysql else ""
         self.table = pypika.Table(name, schema=schema[0] if schema else None)
         self._field = pypika.Field
         self._order = pypika.Order

@@ -121,8 +121,11 @@ class RetryBudget:
 
 def _is_timeout(error: BaseException | None) -> bool:
     # A connect or a socket that timed out is the cause of the error, or of the one it copies.
-    while error is not None:
+    # Causes can form a ring: an error that is raised from itself is its own.
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
         if isinstance(error, (LockTimeout, TimeoutError)):
             return True
+        seen.add(id(error))
         error = error.__cause__
     return False

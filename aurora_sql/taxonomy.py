@@ -124,6 +124,9 @@ _LOGIN: Final = Kind(Category.LOGIN, errors.DatabaseError)
 _FULL: Final = Kind(Category.TOO_MANY, errors.TooManyConnections)
 _READ_ONLY: Final = Kind(Category.READ_ONLY, errors.ReadOnlyInstance)
 _SERIALIZATION: Final = Kind(Category.CONFLICT, errors.SerializationConflict)
+_SERIALIZATION_KEEPS: Final = Kind(
+    Category.CONFLICT, errors.SerializationConflict, keeps_transaction=True
+)
 _DEADLOCK: Final = Kind(Category.CONFLICT, errors.Deadlock)
 _CONFLICT: Final = Kind(Category.CONFLICT, errors.ConflictError)
 _LOCK: Final = Kind(Category.LOCK, errors.LockTimeout)
@@ -188,6 +191,8 @@ _MYSQL: Final[Mapping[str, Kind]] = {
     **_each(("1040", "1203"), _FULL),
     **_each(("1290", "1792", "1836"), _READ_ONLY),
     "1213": _DEADLOCK,
+    # A table was altered since the transaction's snapshot: a new one sees it.
+    "1412": _SERIALIZATION_KEEPS,
     **_each(("1205", "3572"), _LOCK_KEEPS),
     **_each(("1243", "1615"), _STALE_KEEPS),
     **_each(("1317", "1969", "3024"), _CANCELLED_KEEPS),
@@ -340,6 +345,8 @@ def decide_error(error: BaseException, unit: Unit, access: Access) -> Action:
         return Action.RAISE
     if error.outcome_unknown:
         access = Access.WRITE
+    if isinstance(error, errors.ReadOnlyInstance) and error.on_reader:
+        return Action.RAISE  # it was sent to one that takes no writes, and would be again
     return decide(_kind(error), _stage(error), unit, access)
 
 

@@ -76,10 +76,14 @@ class ParameterType:
     Attributes:
         type_name: The server's type, such as ``int4`` or ``text[]``.
         type_oid: PostgreSQL's OID of the type, 0 where there is none.
+        schema: PostgreSQL's schema of the type, empty where there is none.
+        kind: ``scalar``, or what else it is: ``array``, ``composite``, ``range``.
     """
 
     type_name: str
     type_oid: int = 0
+    schema: str = ""
+    kind: str = "scalar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,31 @@ class PoolStats:
     closed: int
     resets: int
     wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """Counters and gauges of the answers kept for statements with ``cache:``.
+
+    Attributes:
+        hits: Calls that were served from a kept answer.
+        misses: Calls that sent a query.
+        joined: Calls that waited for the query of another call.
+        entries: Answers kept now, those too old included until they are dropped.
+        bytes: What they take, estimated.
+        max_bytes: ``cache_max_bytes``.
+        evicted: Answers dropped to make room before they were too old.
+        invalidated: Answers dropped because a write put them out of date.
+    """
+
+    hits: int
+    misses: int
+    joined: int
+    entries: int
+    bytes: int
+    max_bytes: int
+    evicted: int
+    invalidated: int
 
 
 @dataclass(frozen=True, slots=True)

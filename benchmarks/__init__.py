@@ -1,7 +1,8 @@
 """The benchmark suite: six operations of the reference shop, beside floors and against targets.
 
 ``python -m benchmarks run`` measures, ``compare`` compares two results, ``failover`` kills writers,
-``layers``, ``memory`` and ``startup`` look at single costs.
+``scaling`` predicts what a fleet would do, ``layers``, ``memory`` and ``startup`` look at single
+costs.
 """
 
 from __future__ import annotations

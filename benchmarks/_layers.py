@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from aurora_sql import Aurora
-from aurora_sql.deadlines import current_deadline
+from aurora_sql.deadlines import surrounding_deadline
 from aurora_sql.statements import StatementRegistry
 from aurora_sql.types import Role
 from benchmarks import _shop
@@ -167,7 +167,7 @@ class _Ladder:
             variant, args = statement.bind(value.named)
             now = clock()
             limit = now + (statement.timeout or timeout)
-            surrounding = current_deadline()
+            surrounding = surrounding_deadline()
             if surrounding is not None and surrounding < limit:
                 limit = surrounding
             pooled = pool.try_acquire(now) or await pool.acquire()
@@ -192,7 +192,7 @@ class _Ladder:
             variant, args = statement.bind(value.named)
             now = clock()
             limit = now + (statement.timeout or timeout)
-            surrounding = current_deadline()
+            surrounding = surrounding_deadline()
             if surrounding is not None and surrounding < limit:
                 limit = surrounding
             pooled = pool.try_acquire(now) or await pool.acquire()

@@ -8,24 +8,13 @@ import platform
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-if TYPE_CHECKING:
-    import asyncpg
+from aurora_sql.types import Engine
 
 _GIT_TIMEOUT = 5.0
 _GIB = 1024**3
-_SERVER_SETTINGS = (
-    "fsync",
-    "synchronous_commit",
-    "synchronous_standby_names",
-    "full_page_writes",
-    "shared_buffers",
-    "max_connections",
-    "jit",
-)
 
 
 class Machine(BaseModel):
@@ -52,14 +41,16 @@ class Server(BaseModel):
     """The database server, as it describes itself.
 
     Attributes:
-        version: Version of PostgreSQL.
-        aurora: Version of Aurora; None for another PostgreSQL.
+        product: ``PostgreSQL``, ``MySQL`` or ``MariaDB``.
+        version: Version of the product.
+        aurora: Version of Aurora; None for any other server.
         readers: Readers that were reached beside the writer.
         settings: What decides how much a commit costs, and a few more.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    product: str = "PostgreSQL"
     version: str
     aurora: str | None
     readers: int
@@ -67,13 +58,25 @@ class Server(BaseModel):
 
 
 class Software(BaseModel):
-    """Versions on the client's side; ``revision`` is the git revision, with ``+`` if changed."""
+    """Versions on the client's side.
+
+    Attributes:
+        python: Of the interpreter.
+        aurora_sql: Of the library.
+        asyncpg: None where the servers are not PostgreSQL.
+        aiomysql: None where the servers are not MySQL.
+        asyncmy: The same, and None where it is not installed.
+        loop: Name of the event loop, and its version if it is not Python's.
+        revision: The git revision, with ``+`` if files were changed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     python: str
     aurora_sql: str
-    asyncpg: str
+    asyncpg: str | None = None
+    aiomysql: str | None = None
+    asyncmy: str | None = None
     loop: str
     revision: str | None
 
@@ -145,35 +148,21 @@ def version_of(distribution: str) -> str:
         return "-"
 
 
-def software(loop: str) -> Software:
-    """Describe the client's software; ``loop`` is the name of the event loop in use."""
+def software(loop: str, engine: Engine = Engine.POSTGRESQL) -> Software:
+    """Describe the client's software.
+
+    Args:
+        loop: Name of the event loop in use.
+        engine: Whose drivers.
+    """
+    drivers = ("asyncpg",) if engine is Engine.POSTGRESQL else ("aiomysql", "asyncmy")
+    versions = {name: version_of(name) for name in drivers}
     if loop == "uvloop":
         loop = f"uvloop {version_of('uvloop')}"
     return Software(
         python=platform.python_version(),
         aurora_sql=version_of("aurora-sql"),
-        asyncpg=version_of("asyncpg"),
         loop=loop,
         revision=revision(),
-    )
-
-
-async def server(connection: asyncpg.Connection[asyncpg.Record], readers: int) -> Server:
-    """Ask the server about itself."""
-    rows = await connection.fetch(
-        "SELECT name, pg_catalog.current_setting(name) AS value"
-        " FROM pg_catalog.pg_settings WHERE name = ANY($1) ORDER BY name",
-        list(_SERVER_SETTINGS),
-    )
-    # A local cluster has Aurora's functions too; only the real one has its storage, which is
-    # what the version function of an own making does not stand for.
-    aurora = await connection.fetchval(
-        "SELECT count(*) > 0 FROM pg_catalog.pg_settings WHERE name = 'aurora_compute_plan_id'"
-        " OR name LIKE 'rds.%'"
-    )
-    return Server(
-        version=await connection.fetchval("SELECT pg_catalog.current_setting('server_version')"),
-        aurora=await connection.fetchval("SELECT aurora_version()") if aurora else None,
-        readers=readers,
-        settings={row["name"]: row["value"] for row in rows},
+        **{name: version for name, version in versions.items() if version != "-"},
     )

@@ -3,69 +3,55 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
-import asyncpg
 import typer
-from rich.console import Console
 
 from aurora_sql.errors import AuroraError, ConfigurationError
+from aurora_sql.types import Engine
+from benchmarks._arguments import (
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    Callers,
+    DriverName,
+    EngineName,
+    Environment,
+    FailBelow,
+    Loop,
+    Readers,
+    Scale,
+    SettingsFile,
+    Shop,
+    Url,
+    console,
+    errors,
+)
+from benchmarks._comparing import compare, compared, show
 from benchmarks._loop import LoopKind, choose
 from benchmarks._loop import run as run_loop
 from benchmarks._options import Pace, Place, choose_rows, result_path
-from benchmarks._report import LiveReport, print_comparison, print_result
-from benchmarks._results import Result, regressions
+from benchmarks._report import LiveReport, print_result
+from benchmarks._results import Result
 from benchmarks._schedule import Arrivals
 from benchmarks._shop import Size, shop_files
+from benchmarks._sides import failures, side_of
 from benchmarks._suite import Suite
+from benchmarks.scaling import _command as scaling_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-EXIT_SLOWER = 1
-EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
-
 app = typer.Typer(
     name="benchmarks",
-    help="Measure aurora_sql against its targets and against bare asyncpg.",
+    help="Measure aurora_sql against its targets and against bare drivers.",
     add_completion=False,
     no_args_is_help=False,
     pretty_exceptions_enable=False,
 )
-# Where nobody sees a terminal (a log, a pipe) the tables keep their full width.
-_console = Console(width=None if sys.stdout.isatty() else 132)
-_errors = Console(stderr=True, soft_wrap=True)
-
-Url = Annotated[
-    str | None,
-    typer.Option(
-        help="Run on this writer: postgresql://user@host/database?read=host. A URL is visible to"
-        " all users of the machine: leave the password to AURORA_PASSWORD."
-    ),
-]
-SettingsFile = Annotated[
-    Path | None, typer.Option("--settings", help="Run on what this JSON file describes.")
-]
-Environment = Annotated[
-    bool, typer.Option("--environment", help="Run on what AURORA_* variables and .env describe.")
-]
-Readers = Annotated[int, typer.Option(min=0, max=15, help="Readers of the local cluster.")]
-Shop = Annotated[
-    Path | None, typer.Option(help="Folder with sql and migrations/postgresql of the shop.")
-]
-Loop = Annotated[LoopKind, typer.Option(help="Event loop; auto is uvloop where it is installed.")]
-Callers = Annotated[int, typer.Option(min=1, max=1_000, help="Callers, and connections of each.")]
-Scale = Annotated[float | None, typer.Option(help="Size of the data; 1.0 is 50,000 orders.")]
-Earlier = Annotated[Path, typer.Argument(help="Result of an earlier run.")]
-FailBelow = Annotated[
-    float | None,
-    typer.Option(
-        help="With a comparison: exit with 1 if a row of aurora_sql has less than this share of"
-        " the earlier figure (of its share of bare asyncpg, where that was measured)."
-    ),
-]
+app.command()(compare)
+app.command()(show)
+scaling_command.register(app, console)
 
 
 @app.command()
@@ -96,6 +82,8 @@ def run(
     scale: Scale = None,
     seed: Annotated[int, typer.Option(help="Of parameters and arrivals.")] = 1,
     loop: Loop = LoopKind.AUTO,
+    engine: EngineName = None,
+    driver: DriverName = None,
     readers: Readers = 2,
     url: Url = None,
     settings: SettingsFile = None,
@@ -109,7 +97,7 @@ def run(
     ] = None,
     fail_below: FailBelow = None,
 ) -> None:
-    """Measure the rows, each beside bare asyncpg connections and asyncpg.Pool."""
+    """Measure the rows, each beside bare connections of the drivers and beside their pools."""
     if fail_below is not None and compare_with is None:
         raise ConfigurationError("--fail-below needs --compare")
     pace = Pace(
@@ -126,20 +114,27 @@ def run(
         arrivals=arrivals,
         queue=queue,
     )
-    place = Place(url=url, settings=settings, environment=environment, readers=readers)
+    place = Place(
+        url=url,
+        settings=settings,
+        environment=environment,
+        readers=readers,
+        engine=engine,
+        driver=driver,
+    )
     # Read before anything runs: a wrong path is not to be found out minutes later.
     earlier = None if compare_with is None else Result.load(compare_with)
     result, interrupted = _measure(pace, place, rows, loop, shop)
     if result is not None and result.rows:
-        _console.print()
-        print_result(_console, result)
+        console.print()
+        print_result(console, result)
         path = result_path(output)
         result.save(path)
-        _console.print(f"result: {path}")
+        console.print(f"result: {path}")
         if earlier is not None:
-            _compared(earlier, result, None if interrupted else fail_below)
+            compared(earlier, result, None if interrupted else fail_below)
     if interrupted:
-        _errors.print("interrupted; everything that was made has been removed")
+        errors.print("interrupted; everything that was made has been removed")
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
@@ -149,15 +144,16 @@ def _measure(
     """Run the suite; the result, of whole rows only, and whether it was interrupted."""
     options = pace.options()
     operations = choose_rows(rows)
-    files, size = shop_files(shop), Size.of(options.scale)
-    place.given()  # wrong settings are refused before anything starts
+    # Wrong settings are refused before anything starts.
+    engine = place.engine_of()
+    files, size = shop_files(shop, engine), Size.of(options.scale)
     name, _ = choose(loop)
-    subjects = 4 if pace.with_models else 3
+    subjects = side_of(engine).most_subjects - (not pace.with_models)
     suite: Suite | None = None
 
     async def work() -> None:
         nonlocal suite
-        with LiveReport(_console, len(operations) * subjects * options.rounds) as report:
+        with LiveReport(console, len(operations) * subjects * options.rounds) as report:
             report.stage("preparing servers and data")
             async with place.shop(files, size) as target:
                 suite = Suite(
@@ -173,35 +169,6 @@ def _measure(
         interrupted = True
     progress = None if suite is None else suite.progress
     return None if progress is None else progress.result(), interrupted
-
-
-def _compared(earlier: Result, now: Result, fail_below: float | None) -> None:
-    changes = print_comparison(_console, earlier, now)
-    if fail_below is None:
-        return
-    slower = regressions(changes, fail_below)
-    for change in slower:
-        _errors.print(
-            f"{change.row}, {change.subject}: {change.judged:.2f} is below {fail_below:g}"
-        )
-    if slower:
-        raise typer.Exit(EXIT_SLOWER)
-
-
-@app.command()
-def compare(
-    earlier: Earlier,
-    now: Annotated[Path, typer.Argument(help="Result of a later run.")],
-    fail_below: FailBelow = None,
-) -> None:
-    """Compare two results."""
-    _compared(Result.load(earlier), Result.load(now), fail_below)
-
-
-@app.command()
-def show(result: Annotated[Path, typer.Argument(help="Result of a run.")]) -> None:
-    """Print a result again."""
-    print_result(_console, Result.load(result))
 
 
 @app.command()
@@ -220,7 +187,12 @@ def clean(
             return await leftovers(target)
 
     dropped = run_loop(work, LoopKind.ASYNCIO)
-    _console.print(f"dropped: {', '.join(dropped) or 'nothing to drop'}")
+    console.print(f"dropped: {', '.join(dropped) or 'nothing to drop'}")
+
+
+def _only_postgresql(place: Place, command: str) -> None:
+    if place.engine_of() is not Engine.POSTGRESQL:
+        raise ConfigurationError(f"{command} looks inside asyncpg: it needs PostgreSQL")
 
 
 @app.command()
@@ -240,11 +212,11 @@ def layers(
     from benchmarks import _layers  # noqa: PLC0415 - only this command needs it
 
     place = Place(url=url, settings=settings, environment=environment, readers=0)
+    _only_postgresql(place, "layers")
     files, size = shop_files(shop), Size.of(scale or 0.3)
-    place.given()
 
     async def work() -> list[_layers.LayerCost]:
-        with LiveReport(_console, 0) as report:
+        with LiveReport(console, 0) as report:
             report.stage("preparing servers and data")
             async with place.shop(files, size) as target:
                 return await _layers.measure(
@@ -257,7 +229,7 @@ def layers(
                     progress=report.stage,
                 )
 
-    _console.print(_layers.table(run_loop(work, loop), callers))
+    console.print(_layers.table(run_loop(work, loop), callers))
 
 
 @app.command()
@@ -278,11 +250,10 @@ def monitor(
     from benchmarks import _monitor  # noqa: PLC0415 - only this command needs it
 
     place = Place(url=url, settings=settings, environment=environment, readers=readers)
-    files, size = shop_files(shop), Size.of(0.3)
-    place.given()
+    files, size = shop_files(shop, place.engine_of()), Size.of(0.3)
 
     async def work() -> _monitor.MonitorCost:
-        with LiveReport(_console, 0) as report:
+        with LiveReport(console, 0) as report:
             report.stage("preparing servers and data")
             async with place.shop(files, size) as target:
                 return await _monitor.measure(
@@ -296,7 +267,7 @@ def monitor(
                     progress=report.stage,
                 )
 
-    _console.print(_monitor.table(run_loop(work, loop)))
+    console.print(_monitor.table(run_loop(work, loop)))
 
 
 @app.command()
@@ -312,16 +283,45 @@ def memory(
     from benchmarks import _memory  # noqa: PLC0415 - only this command needs it
 
     place = Place(url=url, settings=settings, environment=environment, readers=0)
+    _only_postgresql(place, "memory")
     files = shop_files(shop)
-    place.given()
 
     async def work() -> list[tuple[_memory.Way, _memory.Growth]]:
-        with LiveReport(_console, 0) as report:
+        with LiveReport(console, 0) as report:
             report.stage("preparing servers and data")
             async with place.shop(files, Size.of(0.01)) as target:
                 return await _memory.measure(target, rows, report.stage)
 
-    _console.print(_memory.table(run_loop(work, LoopKind.ASYNCIO)))
+    console.print(_memory.table(run_loop(work, LoopKind.ASYNCIO)))
+
+
+@app.command()
+def load(
+    *,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of a load.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Loads of each way, in turns.")] = 5,
+    lanes: Annotated[
+        int, typer.Option(min=2, max=64, help="Connections of the ways with several.")
+    ] = 4,
+    url: Url = None,
+    settings: SettingsFile = None,
+    environment: Environment = False,
+    shop: Shop = None,
+) -> None:
+    """Measure bulk_insert from tuples and Arrow, on one and several connections."""
+    from benchmarks import _load  # noqa: PLC0415 - only this command needs it
+
+    place = Place(url=url, settings=settings, environment=environment, readers=0)
+    _only_postgresql(place, "load")
+    files = shop_files(shop)
+
+    async def work() -> list[_load.Timed]:
+        with LiveReport(console, 0) as report:
+            report.stage("preparing servers and data")
+            async with place.shop(files, Size.of(0.01)) as target:
+                return await _load.measure(target, rows, rounds, lanes, report.stage)
+
+    console.print(_load.table(run_loop(work, LoopKind.ASYNCIO), rows))
 
 
 @app.command()
@@ -332,9 +332,9 @@ def startup(
     """Measure import time and the loading of 1,000 statements in fresh processes."""
     from benchmarks import _startup  # noqa: PLC0415 - only this command needs it
 
-    with LiveReport(_console, 0) as report:
+    with LiveReport(console, 0) as report:
         measured = _startup.measure(repetitions, report.stage)
-    _console.print(_startup.table(measured))
+    console.print(_startup.table(measured))
 
 
 @app.command()
@@ -370,7 +370,7 @@ def failover(
         deadline=deadline,
     )
     interrupted = False
-    with drills.FailoverReport(_console, len(chosen), options) as report:
+    with drills.FailoverReport(console, len(chosen), options) as report:
         drill = drills.Run(chosen, options, skipped=skipped, listener=report)
         try:
             run_loop(drill.work, LoopKind.ASYNCIO)
@@ -378,13 +378,13 @@ def failover(
             interrupted = True
     result = drill.result()
     if result is not None:
-        _console.print()
-        drills.print_failover(_console, result)
+        console.print()
+        drills.print_failover(console, result)
         path = result_path(output, "failover-")
         result.save(path)
-        _console.print(f"result: {path}")
+        console.print(f"result: {path}")
     if interrupted:
-        _errors.print("interrupted; everything that was made has been removed")
+        errors.print("interrupted; everything that was made has been removed")
         raise typer.Exit(EXIT_INTERRUPTED)
     if result is None:
         raise ConfigurationError("; ".join(f"{name}: {why}" for name, why in drill.skipped.items()))
@@ -408,13 +408,13 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m bench
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else EXIT_ERROR
     except KeyboardInterrupt:
-        _errors.print("interrupted")
+        errors.print("interrupted")
         return EXIT_INTERRUPTED
-    except (AuroraError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        _errors.print(f"error: {error}", markup=False)
+    except (AuroraError, *failures(), OSError) as error:
+        errors.print(f"error: {error}", markup=False)
         return EXIT_ERROR
     except BaseExceptionGroup as group:
-        _errors.print(f"error: a call failed: {_first(group)!r}", markup=False)
+        errors.print(f"error: a call failed: {_first(group)!r}", markup=False)
         return EXIT_ERROR
     return 0
 

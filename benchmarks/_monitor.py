@@ -95,7 +95,7 @@ async def measure(
     """
     with TemporaryDirectory(prefix="aurora-bench-") as folder:
         _shop.without_models(files.sql, Path(folder))
-        registry = StatementRegistry.load(folder, dialect="postgresql")
+        registry = StatementRegistry.load(folder, dialect=target.settings.engine.value)
     work = next(one for one in OPERATIONS if one.name == "read-writer").make(registry, size, 1)
     watched = target.settings.replace({"min_pool_size": callers, "max_pool_size": callers})
     blind = watched.replace({"topology_refresh": _NEVER, "failure_detection": _NEVER})

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from aurora_sql.errors import ConfigurationError
-from aurora_sql.settings import AuroraSettings
+from aurora_sql.settings import AuroraSettings, MysqlDriver
+from aurora_sql.types import Engine
 from benchmarks._results import Options
 from benchmarks._rows import OPERATIONS
 from benchmarks._target import Target, local_target, sandbox
@@ -36,12 +37,16 @@ class Place:
         settings: A JSON file with the section ``AuroraDB``.
         environment: Take ``AURORA_*`` variables and ``.env``.
         readers: Readers of the local cluster.
+        engine: Of the local cluster; None for PostgreSQL, or for that of what is given.
+        driver: Of MySQL, for the library; None for what the settings say.
     """
 
     url: str | None = None
     settings: Path | None = None
     environment: bool = False
     readers: int = 2
+    engine: Engine | None = None
+    driver: MysqlDriver | None = None
 
     def given(self) -> AuroraSettings | None:
         """The settings that were given; None for a local cluster.
@@ -61,10 +66,37 @@ class Place:
         if len(named) > 1:
             raise ConfigurationError(f"{' and '.join(named)}: give one place to run on")
         if self.url:
-            return AuroraSettings.from_url(self.url)
+            return self._checked(AuroraSettings.from_url(self.url))
         if self.settings:
-            return AuroraSettings.from_json(self.settings)
-        return AuroraSettings() if self.environment else None
+            return self._checked(AuroraSettings.from_json(self.settings))
+        return self._checked(AuroraSettings()) if self.environment else None
+
+    def _checked(self, settings: AuroraSettings) -> AuroraSettings:
+        if self.engine is not None and self.engine is not settings.engine:
+            raise ConfigurationError(
+                f"--engine {self.engine.value}: the settings are for {settings.engine.value}; leave"
+                " --engine out, or give an address of that engine"
+            )
+        return self._with_driver(settings)
+
+    def _with_driver(self, settings: AuroraSettings) -> AuroraSettings:
+        if self.driver is None:
+            return settings
+        return settings.replace({"mysql_driver": self.driver})
+
+    def engine_of(self) -> Engine:
+        """The engine of the servers.
+
+        Raises:
+            ConfigurationError: As :meth:`given`; or a driver of MySQL for another engine.
+        """
+        given = self.given()
+        engine = (self.engine or Engine.POSTGRESQL) if given is None else given.engine
+        if self.driver is not None and engine is not Engine.MYSQL:
+            raise ConfigurationError(
+                f"--driver {self.driver.value} is of no use with {engine.value}: add --engine mysql"
+            )
+        return engine
 
     @asynccontextmanager
     async def target(self) -> AsyncIterator[Target]:
@@ -73,8 +105,8 @@ class Place:
         if settings is not None:
             yield Target(settings)
             return
-        async with local_target(self.readers) as target:
-            yield target
+        async with local_target(self.engine_of(), self.readers) as target:
+            yield Target(self._with_driver(target.settings))
 
     @asynccontextmanager
     async def shop(self, files: ShopFiles, size: Size) -> AsyncIterator[Target]:

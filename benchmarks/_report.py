@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks._results import BARE, OURS, POOL, compare, differences
+from benchmarks._results import BARE, OURS, compare, differences
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from benchmarks._results import Change, Result, Row, Subject
     from benchmarks._rows import Operation
     from benchmarks._stats import Spread
+    from benchmarks._suite import Titled
 
 _PRECISE_BELOW = 1_000
 
@@ -95,13 +96,13 @@ class LiveReport:
         if not self._console.is_terminal:
             self._console.print(text)
 
-    def measuring(self, operation: Operation, subject: str, turn: int) -> None:
+    def measuring(self, operation: Titled, subject: str, turn: int) -> None:
         """Show what is measured now."""
         self._progress.update(
             self._task, description=f"{operation.title}, round {turn + 1}: {subject}"
         )
 
-    def measured(self, operation: Operation, subject: str, sample: Sample) -> None:
+    def measured(self, operation: Titled, subject: str, sample: Sample) -> None:
         """Show that one more is done."""
         del operation, subject, sample
         self.advance()
@@ -115,10 +116,10 @@ class LiveReport:
         ours = row.ours
         if ours is None:
             return
-        bare, pool = row.ratio(f"{OURS} / {BARE}"), row.ratio(f"{OURS} / {POOL}")
+        ratios = [(name, row.ratio(f"{OURS} / {name}")) for name in row.floors]
         beside = [
             f"{spread.median:.2f} {'in p95 against' if row.at_rate else 'of'} {name}"
-            for name, spread in ((BARE, bare), (POOL, pool))
+            for name, spread in ratios
             if spread is not None
         ]
         self._console.print(
@@ -135,7 +136,9 @@ def place_lines(machine: Machine, server: Server, software: Software) -> list[st
     """Where it ran, and with what."""
     place = "shared with the server" if machine.shared_with_server else "the server is elsewhere"
     settings = ", ".join(f"{name}={value or '(empty)'}" for name, value in server.settings.items())
-    kind = f"Aurora {server.aurora}" if server.aurora else f"PostgreSQL {server.version}"
+    kind = f"Aurora {server.aurora}" if server.aurora else f"{server.product} {server.version}"
+    drivers = ("asyncpg", "aiomysql", "asyncmy")
+    used = [f"{name} {getattr(software, name)}" for name in drivers if getattr(software, name)]
     return [
         (
             f"machine   {machine.processor}, {machine.cores} cores, {machine.memory_gib:g} GiB,"
@@ -144,7 +147,7 @@ def place_lines(machine: Machine, server: Server, software: Software) -> list[st
         f"server    {kind}, {server.readers} readers; {settings}",
         (
             f"software  Python {software.python}, aurora_sql {software.aurora_sql}"
-            f" ({software.revision or 'no revision'}), asyncpg {software.asyncpg}, {software.loop}"
+            f" ({software.revision or 'no revision'}), {', '.join(used)}, {software.loop}"
         ),
     ]
 
@@ -184,8 +187,8 @@ def _subject_cells(row: Row, subject: Subject) -> list[str]:
         ),
     ]
     cells += [
-        _ratio(row.ratio(f"{subject.name} / {floor}")) if subject.name not in (BARE, POOL) else ""
-        for floor in (BARE, POOL)
+        _ratio(row.ratio(f"{subject.name} / {floor}")) if subject.name not in row.floors else ""
+        for floor in row.floors[:2]
     ]
     return cells
 
@@ -198,12 +201,12 @@ def row_table(row: Row) -> RenderableType:
     table.add_column("range", justify="right", style="dim")
     for name in ("p50 ms", "p95", "p99", "p99.9", "max"):
         table.add_column(name, justify="right")
-    for floor in (BARE, POOL):
+    for floor in row.floors[:2]:
         # In an open loop the ratio is that of the 95th percentiles.
         table.add_column(f"p95 vs {floor}" if row.at_rate else f"of {floor}", justify="right")
     for subject in row.subjects:
         table.add_row(*_subject_cells(row, subject))
-    lines = [*_target_lines(row), *_goal_lines(row), *_open_lines(row)]
+    lines = [*_target_lines(row), *_further_lines(row), *_goal_lines(row), *_open_lines(row)]
     return Group(table, *(Text.from_markup(f"  {line}") for line in lines))
 
 
@@ -220,6 +223,17 @@ def _target_lines(row: Row) -> list[str]:
         )
     p95 = ours.p95.median
     lines.append(f"target p95 {row.target_p95:g} ms: {p95:.2f}, {met(p95 <= row.target_p95)}")
+    return lines
+
+
+def _further_lines(row: Row) -> list[str]:
+    """The ratios that found no column: over floors other than bare connections and their pool."""
+    lines = []
+    for key, spread in row.floor_ratios().items():
+        if key.split(" / ")[1] in row.floors[2:] and key not in row.goals:
+            what = "p95 vs" if row.at_rate else "of"
+            above, floor = key.split(" / ")
+            lines.append(f"{above}, {what} {floor}: {_ratio(spread)}")
     return lines
 
 
@@ -262,7 +276,9 @@ def summary_table(rows: Sequence[Row]) -> Table:
     table = new_table("aurora_sql against its targets")
     table.add_column("operation")
     at_rate = any(row.at_rate for row in rows)
-    floors = [f"p95 vs {name}" if at_rate else f"of {name}" for name in (BARE, POOL)]
+    # All rows of a run have the same two first.
+    names = rows[0].floors[:2] if rows else ()
+    floors = [f"p95 vs {name}" if at_rate else f"of {name}" for name in names]
     for name in ("per second", "target", "", "p95 ms", "target", "", *floors):
         table.add_column(name, justify="right")
     for row in rows:
@@ -278,8 +294,7 @@ def summary_table(rows: Sequence[Row]) -> Table:
             f"{p95:.2f}",
             f"{row.target_p95:g}",
             met(p95 <= row.target_p95),
-            _short_ratio(row.ratio(f"{OURS} / {BARE}")),
-            _short_ratio(row.ratio(f"{OURS} / {POOL}")),
+            *(_short_ratio(row.ratio(f"{OURS} / {name}")) for name in names),
         )
     return table
 
@@ -320,10 +335,11 @@ def _change_cells(change: Change) -> list[str]:
 def print_comparison(console: Console, earlier: Result, now: Result) -> list[Change]:
     """Print how a result differs from an earlier one, and return the changes."""
     changes = compare(earlier, now)
+    bare = now.rows[0].floors[0] if now.rows else BARE
     table = new_table(f"against {earlier.created} ({earlier.software.revision or 'no revision'})")
     for name in ("row", "subject"):
         table.add_column(name)
-    for name in ("earlier /s", "now /s", "ratio", f"the same for 'of {BARE}'", "p95 ms"):
+    for name in ("earlier /s", "now /s", "ratio", f"the same for 'of {bare}'", "p95 ms"):
         table.add_column(name, justify="right")
     for change in changes:
         table.add_row(*_change_cells(change))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,17 +16,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks._engine import Sample
+    from benchmarks.failover import FailoverResult
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 OURS = "aurora_sql"
 BARE = "asyncpg"
 POOL = "asyncpg.Pool"
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A part of a result."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Options(_Frozen):
+class Options(Frozen):
     """How a run was made.
 
     Attributes:
@@ -56,7 +61,7 @@ class Options(_Frozen):
     reconnect: bool = False
 
 
-class OpenRound(_Frozen):
+class OpenRound(Frozen):
     """What an open loop adds to a round; see :class:`benchmarks._engine.OpenFigures`."""
 
     offered: int
@@ -67,7 +72,7 @@ class OpenRound(_Frozen):
     lag_p99: float
 
 
-class Round(_Frozen):
+class Round(Frozen):
     """One measurement of one subject.
 
     Attributes:
@@ -109,11 +114,12 @@ class Round(_Frozen):
         )
 
 
-class Subject(_Frozen):
+class Subject(Frozen):
     """All rounds of one of the things that are compared.
 
     Attributes:
-        name: ``aurora_sql``, ``asyncpg`` (bare connections), ``asyncpg.Pool``, or a variant.
+        name: ``aurora_sql``, ``asyncpg`` (bare connections), ``asyncpg.Pool``, or a variant; on
+            MySQL ``aiomysql``, ``aiomysql.Pool``, ``asyncmy``, ``asyncmy.Pool``.
         rounds: In the order in which they ran.
         histogram: The latencies of all rounds, encoded by HdrHistogram.
     """
@@ -144,25 +150,22 @@ class Subject(_Frozen):
         return all(one.held for one in figures) if figures else None
 
 
-class Row(_Frozen):
-    """One operation.
+class Measured(Frozen):
+    """One operation, measured on several subjects.
 
     Attributes:
         name: As ``--rows`` takes it.
         title: For people.
-        unit: What one operation is counted as: ``ops`` or ``batches``.
-        target_throughput: Operations per second.
-        target_p95: Milliseconds.
-        goals: For a ratio's key (see :meth:`ratio`) the least that it should be.
+        unit: What one operation is counted as: ``ops``, ``batches`` or ``requests``.
+        floors: Names of the subjects without the library: first bare connections of the driver
+            that the library used, then that driver's pool, then others.
         subjects: What was measured.
     """
 
     name: str
     title: str
     unit: str
-    target_throughput: float
-    target_p95: float
-    goals: dict[str, float]
+    floors: tuple[str, ...] = (BARE, POOL)
     subjects: tuple[Subject, ...]
 
     def subject(self, name: str) -> Subject | None:
@@ -205,9 +208,9 @@ class Row(_Frozen):
         """All ratios of the library's subjects over the floors."""
         found: dict[str, Spread] = {}
         for subject in self.subjects:
-            if subject.name in (BARE, POOL):
+            if subject.name in self.floors:
                 continue
-            for floor in (BARE, POOL):
+            for floor in self.floors:
                 key = f"{subject.name} / {floor}"
                 spread = self.ratio(key)
                 if spread is not None:
@@ -215,7 +218,50 @@ class Row(_Frozen):
         return found
 
 
-class Result(_Frozen):
+class Row(Measured):
+    """One of the six operations of the shop.
+
+    Attributes:
+        target_throughput: Operations per second.
+        target_p95: Milliseconds.
+        goals: For a ratio's key (see :meth:`Measured.ratio`) the least that it should be.
+    """
+
+    target_throughput: float
+    target_p95: float
+    goals: dict[str, float]
+
+
+def read(path: Path) -> str:
+    """Return the text of a result.
+
+    Raises:
+        ConfigurationError: The file cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as a result: {error}") from error
+
+
+def load(path: Path, model: type[ModelT], command: str) -> ModelT:
+    """Read the result that a command of the suite has written.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or is no result of that command.
+    """
+    try:
+        return model.model_validate_json(read(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigurationError(
+            f"{path}: no benchmark result of schema 1"
+            f" ({place}: {first['msg']}); was it written by `python -m benchmarks {command}`?"
+        ) from error
+
+
+class Result(Frozen):
     """A run."""
 
     schema_version: Literal[1] = 1
@@ -243,27 +289,16 @@ class Result(_Frozen):
         Raises:
             ConfigurationError: The file cannot be read, or is no result of this schema.
         """
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{path}: cannot be read as a result: {error}") from error
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise ConfigurationError(
-                f"{path}: no benchmark result of schema 1"
-                f" ({place}: {first['msg']}); was it written by `python -m benchmarks run`?"
-            ) from error
+        return load(path, cls, "run")
 
 
-class Change(_Frozen):
+class Change(Frozen):
     """One row of one subject against an earlier result.
 
     Attributes:
         row: Name of the row.
         subject: Name of the subject.
+        floor: It is one of the floors.
         earlier: Throughput then.
         now: Throughput now.
         ratio: Median now over median then; in an open loop the 95th percentile then over now.
@@ -277,6 +312,7 @@ class Change(_Frozen):
 
     row: str
     subject: str
+    floor: bool
     earlier: Spread
     now: Spread
     ratio: float
@@ -308,6 +344,7 @@ def _change(earlier_row: Row, row: Row, subject: str) -> Change | None:
     change = Change(
         row=row.name,
         subject=subject,
+        floor=subject in row.floors,
         earlier=before.throughput,
         now=after.throughput,
         ratio=above / below,
@@ -315,9 +352,9 @@ def _change(earlier_row: Row, row: Row, subject: str) -> Change | None:
         earlier_p95=before.p95.median,
         p95=after.p95.median,
     )
-    key = f"{subject} / {BARE}"
+    key = f"{subject} / {row.floors[0]}"
     then, today = earlier_row.ratio(key), row.ratio(key)
-    if subject in (BARE, POOL) or then is None or today is None or not then.median:
+    if subject in row.floors or then is None or today is None or not then.median:
         return change
     return change.model_copy(
         update={
@@ -348,7 +385,7 @@ def compare(earlier: Result, now: Result) -> list[Change]:
     return changes
 
 
-def differences(earlier: Result, now: Result) -> list[str]:
+def differences(earlier: Result | FailoverResult, now: Result | FailoverResult) -> list[str]:
     """What makes the two hard to compare, one sentence each."""
     found = []
     for what, before, after in (
@@ -360,7 +397,7 @@ def differences(earlier: Result, now: Result) -> list[str]:
             fields = type(before).model_fields
             names = [name for name in fields if getattr(before, name) != getattr(after, name)]
             found.append(f"another {what}: {', '.join(names)}")
-    for name in ("python", "asyncpg", "loop"):
+    for name in ("python", "asyncpg", "aiomysql", "asyncmy", "loop"):
         then, today = getattr(earlier.software, name), getattr(now.software, name)
         if then != today:
             found.append(f"{name} was {then}, is {today}")
@@ -372,6 +409,4 @@ def regressions(changes: Iterable[Change], least: float) -> list[Change]:
 
     Judged by the ratio to the bare floor where there is one; see :attr:`Change.judged`.
     """
-    return [
-        change for change in changes if change.subject not in (BARE, POOL) and change.judged < least
-    ]
+    return [change for change in changes if not change.floor and change.judged < least]

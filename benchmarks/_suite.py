@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from aurora_sql.errors import AuroraError
 from aurora_sql.statements import StatementRegistry
 from benchmarks import _shop
 from benchmarks._engine import closed_loop, open_loop
-from benchmarks._floors import AsyncpgPool, BareConnections
 from benchmarks._histogram import Latencies
 from benchmarks._library import Library
-from benchmarks._machine import machine, server, software
+from benchmarks._machine import machine, software
 from benchmarks._results import OURS, Options, Result, Round, Row
 from benchmarks._results import Subject as SubjectResult
 from benchmarks._rows import MODELS
@@ -28,45 +27,29 @@ from benchmarks._stats import rotated
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    import asyncpg
-
     from benchmarks._engine import Sample
     from benchmarks._machine import Machine, Server, Software
     from benchmarks._rows import Operation
     from benchmarks._shop import ShopFiles, Size
+    from benchmarks._sides import Admin, Call, Subject
     from benchmarks._target import Target
     from benchmarks._work import Work
 
-    Call = Callable[[Any], Awaitable[Any]]
+    Beside = Callable[[Target, Operation, Work, int], Sequence[Subject]]
+
+NamedT = TypeVar("NamedT", bound="Named")
 
 _SPARE_CONNECTIONS = 12
 _VERIFIED = 5
 
 
-class Subject(Protocol):
-    """One of the things that are compared."""
-
-    @property
-    def name(self) -> str:
-        """As the report calls it."""
-
-    async def open(self) -> None:
-        """Connect."""
-
-    async def close(self) -> None:
-        """Disconnect."""
-
-    async def calls(self) -> list[Call]:
-        """Return the work of each caller."""
-
-
 class Listener(Protocol):
     """Told how a run goes on."""
 
-    def measuring(self, operation: Operation, subject: str, turn: int) -> None:
+    def measuring(self, operation: Titled, subject: str, turn: int) -> None:
         """Measurement ``turn`` (from 0) of a subject begins."""
 
-    def measured(self, operation: Operation, subject: str, sample: Sample) -> None:
+    def measured(self, operation: Titled, subject: str, sample: Sample) -> None:
         """It ended."""
 
     def finished(self, row: Row) -> None:
@@ -74,6 +57,37 @@ class Listener(Protocol):
 
     def skipped(self, operation: Operation, reason: str) -> None:
         """A row is not measured."""
+
+
+class Titled(Protocol):
+    """What listeners are told of an operation."""
+
+    @property
+    def title(self) -> str:
+        """For people."""
+
+
+class Named(Protocol):
+    """What has a name in the report."""
+
+    @property
+    def name(self) -> str:
+        """As the report calls it."""
+
+
+@runtime_checkable
+class OwnWork(Protocol):
+    """A subject that takes the values in a form of its own."""
+
+    work: Work
+
+
+@runtime_checkable
+class SelfMeasured(Protocol):
+    """A subject that brings a load generator of its own, outside of this process."""
+
+    async def measure(self, seconds: float, warm_up: float) -> Sample:
+        """Measure for so long, after a warm-up that does not count."""
 
 
 class DifferentAnswers(AuroraError):
@@ -114,6 +128,11 @@ class Suite:
         options: How to measure.
         models: Measure the library with models too, on every row.
         listener: Told how it goes on.
+        beside: Makes what stands beside the library, of the work of an operation; by default the
+            floors of the engine.
+        most_subjects: Of one row, the library included; that of the engine by default.
+        objects: Measure variants with other values too, as the bulk load of objects.
+        statements: Folders of statements beside the shop's.
     """
 
     def __init__(
@@ -125,6 +144,10 @@ class Suite:
         *,
         models: bool,
         listener: Listener,
+        beside: Beside | None = None,
+        most_subjects: int | None = None,
+        objects: bool = True,
+        statements: Sequence[Path] = (),
     ) -> None:
         self._target = target
         self._files = files
@@ -132,6 +155,10 @@ class Suite:
         self._options = options
         self._models = models
         self._listener = listener
+        self._beside = beside or _floors
+        self._objects = objects
+        self._statements = statements
+        self._most_subjects = most_subjects or target.side.most_subjects
         self.progress: Progress | None = None
 
     async def run(self, operations: Sequence[Operation], loop: str) -> Result:
@@ -152,17 +179,20 @@ class Suite:
                 self._listener.skipped(operation, "there is no reader; give one (?read=host)")
             else:
                 chosen.append(operation)
+        side = self._target.side
+        dialect = side.engine.value
         with TemporaryDirectory(prefix="aurora-bench-") as folder:
-            _shop.without_models(self._files.sql, Path(folder))
-            plain = StatementRegistry.load(folder, dialect="postgresql")
-            typed = StatementRegistry.load(self._files.sql, dialect="postgresql")
+            for source in (self._files.sql, *self._statements):
+                _shop.without_models(source, Path(folder))
+            plain = StatementRegistry.load(folder, dialect=dialect)
+            typed = StatementRegistry.load(self._files.sql, dialect=dialect)
             async with self._target.connect() as admin:
-                described = await server(admin, readers)
+                described = await side.server(admin, readers)
                 options = await self._with_connections(admin)
                 self.progress = Progress(
                     machine=machine(shared_with_server=self._target.on_this_machine),
                     server=described,
-                    software=software(loop),
+                    software=software(loop, side.engine),
                     options=options,
                     expected=len(chosen),
                 )
@@ -172,38 +202,38 @@ class Suite:
                     self._listener.finished(row)
         return self.progress.result()
 
-    async def _with_connections(self, admin: asyncpg.Connection[Any]) -> Options:
+    async def _with_connections(self, admin: Admin) -> Options:
         """See whether the servers have room for the connections of all subjects at once."""
-        most = int(await admin.fetchval("SELECT current_setting('max_connections')"))
-        needed = 4 * self._options.callers + _SPARE_CONNECTIONS
+        side = self._target.side
+        most = await side.most_connections(admin)
+        needed = self._most_subjects * self._options.callers + _SPARE_CONNECTIONS
         return self._options.model_copy(update={"reconnect": needed > most})
 
     def _subjects(
         self, operation: Operation, plain: StatementRegistry, typed: StatementRegistry
-    ) -> tuple[Work, list[Subject]]:
+    ) -> tuple[Work, list[Subject], Sequence[Subject]]:
         seed, callers, target = self._options.seed, self._options.callers, self._target
         work = operation.make(plain, self._size, seed)
         subjects: list[Subject] = [Library(OURS, target, plain, work, callers)]
         if operation.make_models is not None:
-            if self._models or operation.always_models:
+            if self._models or (self._objects and operation.always_models):
                 objects = operation.make_models(plain, self._size, seed)
                 subjects.append(Library(MODELS, target, plain, objects, callers))
         elif self._models and _models_import() and work.fills_models(typed):
             subjects.append(Library(MODELS, target, typed, work, callers))
-        subjects += [BareConnections(target, work, callers), AsyncpgPool(target, work, callers)]
-        return work, subjects
+        floors = self._beside(target, operation, work, callers)
+        return work, [*subjects, *floors], floors
 
     async def _row(
         self,
         operation: Operation,
         plain: StatementRegistry,
         typed: StatementRegistry,
-        admin: asyncpg.Connection[Any],
+        admin: Admin,
         options: Options,
     ) -> Row:
-        work, subjects = self._subjects(operation, plain, typed)
-        measured: dict[str, list[Round]] = {subject.name: [] for subject in subjects}
-        latencies = {subject.name: Latencies() for subject in subjects}
+        work, subjects, beside = self._subjects(operation, plain, typed)
+        floors = tuple(subject.name for subject in beside)
         async with AsyncExitStack() as stack:
             calls: dict[str, list[Call]] = {}
             if not options.reconnect:
@@ -211,31 +241,33 @@ class Suite:
                     stack.push_async_callback(subject.close)
                     await subject.open()
                     calls[subject.name] = await subject.calls()
-                await self._verify(operation, work, calls)
-            for turn in range(options.rounds):
-                for position, subject in enumerate(rotated(subjects, turn)):
-                    self._listener.measuring(operation, subject.name, turn)
-                    if operation.writes:
-                        for command in _shop.reset(self._size):
-                            await admin.execute(command)
-                    if options.reconnect:
-                        sample = await self._measure_connecting(subject, work)
-                    else:
-                        sample = await self._measure(subject, work, calls[subject.name])
-                    measured[subject.name].append(Round.of(sample, position))
-                    latencies[subject.name].record(sample.latencies)
-                    self._listener.measured(operation, subject.name, sample)
+                # What stands beside the library by the caller's choice is compared by the caller.
+                if self._beside is _floors:
+                    await self._verify(operation, work, calls)
+
+            async def measure(subject: Subject) -> Sample:
+                if operation.writes:
+                    for command in self._target.side.reset(self._size):
+                        await admin.execute(command)
+                if options.reconnect:
+                    return await self._measure_connecting(subject, work)
+                return await self._measure(subject, work, calls[subject.name])
+
+            measured = await interleaved(
+                operation, subjects, options.rounds, measure, self._listener
+            )
         return Row(
             name=operation.name,
             title=operation.title,
             unit=operation.unit,
             target_throughput=operation.target_throughput,
             target_p95=operation.target_p95,
-            goals=operation.goals,
-            subjects=tuple(
-                SubjectResult(name=name, rounds=tuple(rounds), histogram=latencies[name].encode())
-                for name, rounds in measured.items()
-            ),
+            # The goals are for the engine's floors.
+            goals=self._target.side.goals(operation.name, floors)
+            if self._beside is _floors
+            else {},
+            floors=floors,
+            subjects=measured,
         )
 
     async def _measure_connecting(self, subject: Subject, work: Work) -> Sample:
@@ -247,6 +279,8 @@ class Suite:
 
     async def _measure(self, subject: Subject, work: Work, calls: list[Call]) -> Sample:
         options = self._options
+        if isinstance(subject, SelfMeasured):
+            return await subject.measure(options.seconds, options.warm_up)
         own = work_of(subject, work)
         values = own.streams(len(calls))
         if options.warm_up > 0:
@@ -266,7 +300,7 @@ class Suite:
             return
         for value in work.values[:_VERIFIED]:
             answers = {
-                name: _plain(await own[0](value)) for name, own in calls.items() if name != MODELS
+                name: plain(await own[0](value)) for name, own in calls.items() if name != MODELS
             }
             expected = answers[OURS]
             for name, answer in answers.items():
@@ -276,16 +310,55 @@ class Suite:
                     )
 
 
+async def interleaved(
+    operation: Titled,
+    subjects: Sequence[NamedT],
+    rounds: int,
+    measure: Callable[[NamedT], Awaitable[Sample]],
+    listener: Listener,
+) -> tuple[SubjectResult, ...]:
+    """Measure all subjects, one round of each after another, beginning with another each time.
+
+    Args:
+        operation: What is measured.
+        subjects: On what, with their names.
+        rounds: How often.
+        measure: Measures one of them once.
+        listener: Told of each measurement.
+    """
+    measured: dict[str, list[Round]] = {subject.name: [] for subject in subjects}
+    latencies = {subject.name: Latencies() for subject in subjects}
+    for turn in range(rounds):
+        for position, subject in enumerate(rotated(subjects, turn)):
+            listener.measuring(operation, subject.name, turn)
+            sample = await measure(subject)
+            measured[subject.name].append(Round.of(sample, position))
+            latencies[subject.name].record(sample.latencies)
+            listener.measured(operation, subject.name, sample)
+    return tuple(
+        SubjectResult(name=name, rounds=tuple(found), histogram=latencies[name].encode())
+        for name, found in measured.items()
+    )
+
+
 def work_of(subject: Subject, work: Work) -> Work:
-    """The work whose values a subject takes: a variant of the library may have its own."""
-    return subject.work if isinstance(subject, Library) else work
+    """The work whose values a subject takes: some take them in a form of their own."""
+    return subject.work if isinstance(subject, OwnWork) else work
 
 
-def _plain(answer: Any) -> Any:
-    """An answer as plain values: a row as its items, rows as a list of them."""
+def _floors(target: Target, operation: Operation, work: Work, callers: int) -> Sequence[Subject]:
+    del operation
+    return target.side.floors(target, work, callers)
+
+
+def plain(answer: Any) -> Any:
+    """An answer as plain values: a row as a list of them, rows as a list of such."""
     if isinstance(answer, list):
-        return [_plain(one) for one in answer]
-    return list(answer.items()) if hasattr(answer, "items") else answer
+        return [plain(one) for one in answer]
+    if hasattr(answer, "values"):
+        return list(answer.values())
+    # Rows of MySQL's drivers are tuples, and their names those of the same text.
+    return list(answer) if isinstance(answer, tuple) else answer
 
 
 def _models_import() -> bool:

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
-
 from aurora_sql.errors import ConfigurationError
 from aurora_sql.settings import is_loopback
 from aurora_sql.types import Role
-from benchmarks._shop import TABLES, build
+from benchmarks._shop import PREFIX
+from benchmarks._sides import failures, side_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from aurora_sql.settings import AuroraSettings
+    from aurora_sql.types import Engine
     from benchmarks._shop import ShopFiles, Size
+    from benchmarks._sides import Side
 
-_PREFIX = "aurora_bench_"
-_COMMENT = "Made by the aurora_sql benchmarks, which drop it when they end."
-_APPLICATION = "aurora_sql benchmark"
 _CATCH_UP = 60.0
 _CLEAN_UP = 30.0
-# Nobody else uses the tables: a lock that does not come is a mistake, to be told at once.
-_LOCK_LIMIT = "20s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,33 +38,14 @@ class Target:
 
     settings: AuroraSettings
 
+    @property
+    def side(self) -> Side:
+        """What depends on the engine."""
+        return side_of(self.settings.engine)
+
     def options(self, role: Role) -> list[dict[str, Any]]:
-        """What ``asyncpg.connect`` needs, for each server of a role."""
-        settings = self.settings
-        addresses = (
-            settings.reader_addresses() if role is Role.READER else (settings.writer_address(),)
-        )
-        found = []
-        for host, port in addresses:
-            values = settings.connection_values(host, port)
-            tls: Any = values.tls.context
-            if tls is None:
-                tls = False
-            elif values.tls.optional:
-                # asyncpg falls back to plain text only for the modes that it is given by name.
-                tls = values.tls.mode.value
-            found.append(
-                {
-                    "host": host,
-                    "port": port,
-                    "database": values.database,
-                    "user": values.user,
-                    "password": values.password and values.password.get_secret_value(),
-                    "ssl": tls,
-                    "timeout": values.connect_timeout,
-                }
-            )
-        return found
+        """What the driver of the floors needs, for each server of a role."""
+        return self.side.options(self.settings, role)
 
     @property
     def on_this_machine(self) -> bool:
@@ -76,28 +53,18 @@ class Target:
         host, _ = self.settings.writer_address()
         return host.startswith("/") or is_loopback(host)
 
-    @asynccontextmanager
-    async def connect(self, role: Role = Role.WRITER) -> AsyncIterator[asyncpg.Connection[Any]]:
-        """Open one connection for what is not measured."""
-        connection = await asyncpg.connect(
-            **self.options(role)[0],
-            server_settings={"application_name": _APPLICATION, "lock_timeout": _LOCK_LIMIT},
-        )
-        try:
-            yield connection
-        finally:
-            with contextlib.suppress(asyncpg.PostgresError, OSError, TimeoutError):
-                await connection.close(timeout=_CLEAN_UP)
-            connection.terminate()
+    def connect(self, role: Role = Role.WRITER) -> AbstractAsyncContextManager[Any]:
+        """Open one connection for what is not measured; see :class:`benchmarks._sides.Admin`."""
+        return self.side.connect(self.options(role)[0])
 
 
 @asynccontextmanager
-async def local_target(readers: int) -> AsyncIterator[Target]:
+async def local_target(engine: Engine, readers: int) -> AsyncIterator[Target]:
     """Start a local cluster for the time of the block."""
     # Only here: a run on a given database needs no server binaries.
     from aurora_sql.local import LocalCluster  # noqa: PLC0415 - see above
 
-    async with LocalCluster(engine="postgresql", readers=readers) as cluster:
+    async with LocalCluster(engine=engine.value, readers=readers) as cluster:
         yield Target(cluster.settings())
 
 
@@ -111,49 +78,39 @@ async def sandbox(target: Target, files: ShopFiles, size: Size) -> AsyncIterator
     Raises:
         ConfigurationError: No database may be created, and the given one is not empty.
     """
-    name = f"{_PREFIX}{secrets.token_hex(4)}"
+    side = target.side
+    name = f"{PREFIX}{secrets.token_hex(4)}"
     async with target.connect() as admin:
-        try:
-            await admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        except asyncpg.InsufficientPrivilegeError:
-            await _refuse_unless_empty(admin, target.settings.database)
+        if not await side.make_place(admin, name):
+            await _refuse_unless_empty(side, admin, target.settings.database)
             name = ""
     place = Target(target.settings.replace({"database": name})) if name else target
     try:
         if name:
             async with target.connect() as admin:
-                await admin.execute(f"COMMENT ON DATABASE {name} IS '{_COMMENT}'")
-        async with place.connect() as connection:
-            await build(connection, files, size)
-        await _wait_for_readers(place, size)
-        yield place
+                await side.mark(admin, name)
+        async with side.held(place):
+            await side.build(place, files, size)
+            await _wait_for_readers(place, size)
+            yield place
     finally:
         # A second interruption must not leave the database behind.
         await _uninterrupted(_drop(target, name))
 
 
-async def _refuse_unless_empty(connection: asyncpg.Connection[Any], database: str) -> None:
-    found = await connection.fetch(
-        "SELECT c.oid::regclass::text AS name FROM pg_catalog.pg_class AS c"
-        " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
-        " WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
-        " AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') ORDER BY 1 LIMIT 3"
-    )
+async def _refuse_unless_empty(side: Side, admin: Any, database: str) -> None:
+    found = await side.found(admin)
     if found:
-        names = ", ".join(row["name"] for row in found)
         raise ConfigurationError(
-            f"the user may not create a database, and {database} is not empty (it has {names}):"
-            " grant CREATEDB, or give an empty database; existing tables are never touched"
+            f"the user may not create a database, and {database} is not empty (it has"
+            f" {', '.join(found)}): grant CREATE DATABASE, or give an empty database; existing"
+            " tables are never touched"
         )
 
 
 async def _drop(target: Target, name: str) -> None:
     async with asyncio.timeout(_CLEAN_UP), target.connect() as admin:
-        if name:
-            await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        else:
-            # It was empty before: these are ours.
-            await admin.execute(f"DROP TABLE IF EXISTS {', '.join(TABLES)}")
+        await target.side.drop(admin, name)
 
 
 async def _uninterrupted(work: Any) -> None:
@@ -178,10 +135,10 @@ async def _wait_for_readers(place: Target, size: Size) -> None:
     for options in place.options(Role.READER):
         while True:
             try:
-                if await _last_order(options) == size.orders:
+                if await _last_order(place.side, options) == size.orders:
                     break
                 problem = "it does not show the data"
-            except (asyncpg.PostgresError, OSError, TimeoutError) as error:
+            except (*failures(), OSError, TimeoutError) as error:
                 # The database itself arrives by replication.
                 problem = str(error)
             if time.monotonic() > limit:
@@ -192,14 +149,11 @@ async def _wait_for_readers(place: Target, size: Size) -> None:
             await asyncio.sleep(0.1)
 
 
-async def _last_order(options: dict[str, Any]) -> Any:
-    connection = await asyncpg.connect(**options)
-    try:
-        return await connection.fetchval(
+async def _last_order(side: Side, options: dict[str, Any]) -> Any:
+    async with side.connect(options) as admin:
+        return await admin.fetchval(
             "SELECT max(id) FROM orders WHERE (SELECT count(*) FROM order_items) > 0"
         )
-    finally:
-        await connection.close()
 
 
 async def leftovers(target: Target) -> list[str]:
@@ -210,20 +164,9 @@ async def leftovers(target: Target) -> list[str]:
     """
     dropped = []
     async with target.connect() as admin:
-        rows = await admin.fetch(
-            "SELECT datname FROM pg_catalog.pg_database AS d"
-            " WHERE datname ~ $1 AND pg_catalog.shobj_description(d.oid, 'pg_database') = $2"
-            " ORDER BY 1",
-            f"^{_PREFIX}[0-9a-f]{{8}}$",
-            _COMMENT,
-        )
-        for row in rows:
-            try:
-                # Not by force: a run that still goes on keeps its database.
-                await admin.execute(f"DROP DATABASE {row['datname']}")
-            except asyncpg.ObjectInUseError as error:
-                raise ConfigurationError(
-                    f"database {row['datname']} is in use: a benchmark still runs on it"
-                ) from error
-            dropped.append(row["datname"])
+        for name in await target.side.leftovers(admin):
+            # Not by force: a run that still goes on keeps its database.
+            if not await target.side.drop_unused(admin, name):
+                raise ConfigurationError(f"database {name} is in use: a benchmark still runs on it")
+            dropped.append(name)
     return dropped

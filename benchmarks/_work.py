@@ -1,4 +1,4 @@
-"""The six operations, each in three forms: on the library, on bare connections, on a pool.
+"""The operations: what each sends, on the library and on whatever stands beside it.
 
 All forms of an operation are made from the same statement and the same values, so that they
 send the same text with the same parameters.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from aurora_sql.errors import ConfigurationError
 from aurora_sql.types import Access, Cardinality, Role
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
     from datetime import datetime
     from decimal import Decimal
-
-    import asyncpg
 
     from aurora_sql import Aurora
     from aurora_sql.statements import StatementRegistry
@@ -45,6 +43,23 @@ class Event:
     subject_id: int
     payload: dict[str, Any]
     recorded_at: datetime
+
+
+RunT = TypeVar("RunT")
+RunT_co = TypeVar("RunT_co", covariant=True)
+
+
+class Floor(Protocol[RunT_co]):
+    """Makes of each kind of work what a floor runs."""
+
+    async def single(self, work: Single) -> RunT_co:
+        """One statement."""
+
+    async def bulk(self, work: Bulk) -> RunT_co:
+        """Many rows, the fastest way that the driver has."""
+
+    async def place_order(self, work: PlaceOrder) -> RunT_co:
+        """Three statements in a transaction."""
 
 
 class Work(ABC):
@@ -75,28 +90,37 @@ class Work(ABC):
         """The work through the library's public interface."""
 
     @abstractmethod
-    async def bare(self, connection: asyncpg.Connection[Any]) -> Call:
-        """The work on a connection of the caller's own."""
-
-    @abstractmethod
-    def pool(self, pool: asyncpg.Pool[Any]) -> Call:
-        """The work on asyncpg's pool."""
+    async def on(self, floor: Floor[RunT]) -> RunT:
+        """The same work without the library."""
 
 
 class Single(Work):
-    """One statement per operation."""
+    """One statement per operation.
+
+    Args:
+        registry: Has the statement.
+        name: Of the statement.
+        values: Of its parameters.
+        json_columns: Columns of its result that are JSON, for floors whose drivers leave them text.
+    """
 
     def __init__(
-        self, registry: StatementRegistry, name: str, values: Sequence[dict[str, Any]]
+        self,
+        registry: StatementRegistry,
+        name: str,
+        values: Sequence[dict[str, Any]],
+        json_columns: Sequence[str] = (),
     ) -> None:
         self._name = name
         statement = registry[name]
         self.statements = (name,)
         self.comparable = statement.access == Access.READ
-        self._cardinality = statement.cardinality
+        self.one_row = statement.cardinality in (Cardinality.ONE, Cardinality.MAYBE)
+        self.rowless = statement.cardinality in (Cardinality.EXEC, Cardinality.AFFECTED)
+        self.json_columns = frozenset(json_columns)
         self.role = statement.role or Role.WRITER
         bound = [statement.bind(named) for named in values]
-        self._sql = bound[0][0].sql
+        self.sql = bound[0][0].sql
         super().__init__(
             [Value(named, tuple(args)) for named, (_, args) in zip(values, bound, strict=True)]
         )
@@ -105,29 +129,15 @@ class Single(Work):
         run = db.sql[self._name]
         return lambda value: run(**value.named)
 
-    async def bare(self, connection: asyncpg.Connection[Any]) -> Call:
-        statement = await connection.prepare(self._sql)
-        run = (
-            statement.fetchrow
-            if self._cardinality in (Cardinality.ONE, Cardinality.MAYBE)
-            else statement.fetch
-        )
-        return lambda value: run(*value.args)
-
-    def pool(self, pool: asyncpg.Pool[Any]) -> Call:
-        sql = self._sql
-        if self._cardinality in (Cardinality.ONE, Cardinality.MAYBE):
-            fetchrow = pool.fetchrow
-            return lambda value: fetchrow(sql, *value.args)
-        if self._cardinality in (Cardinality.EXEC, Cardinality.AFFECTED):
-            execute = pool.execute
-            return lambda value: execute(sql, *value.args)
-        fetch = pool.fetch
-        return lambda value: fetch(sql, *value.args)
+    async def on(self, floor: Floor[RunT]) -> RunT:
+        return await floor.single(self)
 
 
 class Bulk(Work):
-    """1,000 events per operation, by COPY."""
+    """1,000 events per operation, by the fastest way that there is."""
+
+    table = "events"
+    columns = EVENT_COLUMNS
 
     def __init__(self, batches: Sequence[list[tuple[Any, ...]]]) -> None:
         super().__init__(batches)
@@ -136,13 +146,8 @@ class Bulk(Work):
         insert = db.bulk_insert
         return lambda rows: insert("events", rows, columns=EVENT_COLUMNS)
 
-    async def bare(self, connection: asyncpg.Connection[Any]) -> Call:
-        copy = connection.copy_records_to_table
-        return lambda rows: copy("events", records=rows, columns=EVENT_COLUMNS)
-
-    def pool(self, pool: asyncpg.Pool[Any]) -> Call:
-        copy = pool.copy_records_to_table
-        return lambda rows: copy("events", records=rows, columns=EVENT_COLUMNS)
+    async def on(self, floor: Floor[RunT]) -> RunT:
+        return await floor.bulk(self)
 
 
 class BulkObjects(Bulk):
@@ -183,11 +188,18 @@ class PlaceOrder(Work):
     def __init__(self, registry: StatementRegistry, purchases: Sequence[Purchase]) -> None:
         super().__init__(purchases)
         self.statements = ("products.reserve", "orders.add", "orders.add_item")
-        self._reserve = _text(registry, "products.reserve", ("quantity", "id"))
-        self._add = _text(registry, "orders.add", ("customer_id", "total_amount"))
-        self._add_item = _text(
+        # PostgreSQL's is an UPDATE, MySQL's calls a function.
+        reserve = ("quantity", "id") if registry.dialect == "postgresql" else ("id", "quantity")
+        self.reserve = _text(registry, "products.reserve", reserve)
+        self.add = _text(registry, "orders.add", ("customer_id", "total_amount"))
+        self.add_item = _text(
             registry, "orders.add_item", ("order_id", "product_id", "quantity", "unit_price")
         )
+
+    @property
+    def texts(self) -> tuple[str, str, str]:
+        """The three texts, in their order."""
+        return self.reserve, self.add, self.add_item
 
     def ours(self, db: Aurora) -> Call:
         async def place(value: Purchase) -> Any:
@@ -206,32 +218,5 @@ class PlaceOrder(Work):
 
         return place
 
-    async def bare(self, connection: asyncpg.Connection[Any]) -> Call:
-        reserve = (await connection.prepare(self._reserve)).fetchrow
-        add = (await connection.prepare(self._add)).fetchrow
-        add_item = (await connection.prepare(self._add_item)).fetch
-        execute = connection.execute
-
-        async def place(value: Purchase) -> Any:
-            await execute("BEGIN")
-            product: Any = await reserve(value.quantity, value.product)
-            order: Any = await add(value.customer, value.total)
-            await add_item(order["id"], product["id"], value.quantity, product["price"])
-            await execute("COMMIT")
-            return order
-
-        return place
-
-    def pool(self, pool: asyncpg.Pool[Any]) -> Call:
-        reserve, add, add_item = self._reserve, self._add, self._add_item
-
-        async def place(value: Purchase) -> Any:
-            async with pool.acquire() as connection, connection.transaction():
-                product: Any = await connection.fetchrow(reserve, value.quantity, value.product)
-                order: Any = await connection.fetchrow(add, value.customer, value.total)
-                await connection.execute(
-                    add_item, order["id"], product["id"], value.quantity, product["price"]
-                )
-                return order
-
-        return place
+    async def on(self, floor: Floor[RunT]) -> RunT:
+        return await floor.place_order(self)

@@ -52,7 +52,7 @@ RETURNING id, email, full_name, login_count, last_login_at;
 -- The user has just signed in. The result is the number of rows: 0 means no such user.
 UPDATE users
 SET login_count = login_count + 1,
-    last_login_at = now()
+    last_login_at = current_timestamp(6)
 WHERE id = :id;
 
 -- name: get_for_update :one

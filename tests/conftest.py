@@ -10,7 +10,10 @@ import tempfile
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
+
+from tests.servers import LACKING, SERVERS
 
 _MEMORY = Path("/dev/shm")
 _ENOUGH = 8 << 30
@@ -19,18 +22,31 @@ _ENOUGH = 8 << 30
 
 def pytest_configure() -> None:
     """Set up the process that runs tests, and what its children inherit."""
+    _judge_no_example_by_its_time()
     _let_children_be_interrupted()
     _keep_files_in_memory()
+
+
+def _judge_no_example_by_its_time() -> None:
+    """On a busy machine any example can take long; each test as a whole has a time limit."""
+    hypothesis.settings.register_profile(
+        "any-machine",
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile("any-machine")
 
 
 def _let_children_be_interrupted() -> None:
     """Also where the run itself was started in the background.
 
-    A shell starts background jobs with SIGINT ignored, and what is ignored is inherited: the tests
-    that interrupt a process of ours would wait for it in vain.
+    A shell starts background jobs with SIGINT and SIGQUIT ignored, and what is ignored is inherited:
+    the tests that interrupt or end a process of ours would wait for it in vain.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def _keep_files_in_memory() -> None:
@@ -56,8 +72,34 @@ def pytest_addoption(parser) -> None:
         default="short",
         help="how long each drill is; the long form takes minutes",
     )
+    parser.addoption(
+        "--drills-everywhere", action="store_true", help="the short drills on each kind of server"
+    )
     parser.addoption("--drills-seed", type=int, help="seed of the drills' random numbers")
     parser.addoption("--soak", type=float, help="minutes of random faults, else some seconds")
+
+
+THERE = {kind.name: kind for kind in SERVERS.values() if LACKING[kind.name] is None}
+ONLY_MYSQL = pytest.mark.parametrize(
+    "server",
+    [pytest.param(kind, id=name) for name, kind in THERE.items() if kind.engine == "mysql"],
+    indirect=True,
+    scope="session",
+)
+"""Marks a test that says nothing of PostgreSQL: on MySQL and MariaDB, as far as they are there."""
+
+
+@pytest.fixture(
+    scope="session", params=[pytest.param(kind, id=name) for name, kind in THERE.items()]
+)
+def server(request):
+    """Each kind of server that there is; one test names the others in the summary."""
+    return request.param
+
+
+@pytest.fixture
+def lacking():
+    return LACKING
 
 
 @pytest.fixture(scope="session")

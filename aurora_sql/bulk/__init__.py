@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aurora_sql.bulk._host import BulkHost
-from aurora_sql.bulk._names import check_columns, quote, quote_all, split_table
+from aurora_sql.bulk._lanes import Lanes
+from aurora_sql.bulk._names import check_columns, quote, quote_all, quote_mysql, split_table
 from aurora_sql.bulk._operations import Delete, Insert, Update, Upsert
 from aurora_sql.bulk._values import field_names, is_model, to_driver
 
@@ -23,6 +25,7 @@ __all__ = [
     "is_model",
     "quote",
     "quote_all",
+    "quote_mysql",
     "split_table",
     "to_driver",
     "update",
@@ -39,9 +42,12 @@ async def insert(
     batch_size: int | None,
     atomic: bool,
     progress: Callable[[int], None] | None,
+    lanes: int,
 ) -> BulkResult:
     """Insert rows by COPY. The arguments are those of ``Executor.bulk_insert``."""
-    return await Insert(
+    alone = type(lanes) is int and lanes == 1
+    make = Insert if alone else partial(Lanes, lanes=lanes)
+    return await make(
         host,
         "bulk_insert",
         table,

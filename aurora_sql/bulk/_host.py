@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from aurora_sql.execution import Context
     from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement
+    from aurora_sql.types import Engine
 
 
 class BulkHost(ABC):
@@ -18,11 +19,13 @@ class BulkHost(ABC):
 
     Args:
         context: For deadlines.
+        engine: Of the servers.
         in_transaction: The connections are in the caller's transaction already.
     """
 
-    def __init__(self, context: Context, *, in_transaction: bool) -> None:
+    def __init__(self, context: Context, engine: Engine, *, in_transaction: bool) -> None:
         self.context = context
+        self.engine = engine
         self.in_transaction = in_transaction
 
     @abstractmethod

@@ -38,6 +38,11 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def quote_mysql(name: str) -> str:
+    """Quote one identifier as MySQL has it."""
+    return "`" + name.replace("`", "``") + "`"
+
+
 def quote_all(names: Sequence[str], prefix: str = "") -> str:
     """Quote identifiers and put commas between them, each behind ``prefix``."""
     return ", ".join(prefix + quote(name) for name in names)

@@ -8,9 +8,10 @@ from abc import ABC, abstractmethod
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from aurora_sql.bulk._names import quote, split_table
-from aurora_sql.bulk._shape import find_shape
-from aurora_sql.bulk._source import PROGRESS_STEP, Source
+from aurora_sql.bulk._arrow import make_source
+from aurora_sql.bulk._names import split_table
+from aurora_sql.bulk._source import PROGRESS_STEP
+from aurora_sql.bulk._words import WORDS
 from aurora_sql.errors import (
     AuroraError,
     BulkValueError,
@@ -38,21 +39,6 @@ DEFAULT_BATCH = PROGRESS_STEP
 
 _UNDO_LIMIT = 5.0
 """Seconds that undoing a failed operation in the caller's transaction may take."""
-
-# A load may take longer than a statement: its limit is the caller's deadline. The transaction
-# gets its own limit back afterwards.
-_SAVEPOINT = (
-    "SAVEPOINT aurora_sql_bulk; SELECT"
-    " pg_catalog.set_config('aurora_sql.statement_timeout',"
-    " pg_catalog.current_setting('statement_timeout'), true),"
-    " pg_catalog.set_config('statement_timeout', '0', true)"
-)
-_RELEASE = (
-    "SELECT pg_catalog.set_config('statement_timeout',"
-    " pg_catalog.current_setting('aurora_sql.statement_timeout'), true);"
-    " RELEASE SAVEPOINT aurora_sql_bulk"
-)
-_UNDO = "ROLLBACK TO SAVEPOINT aurora_sql_bulk; RELEASE SAVEPOINT aurora_sql_bulk"
 
 _LEADING_ROW = re.compile(r"row -?\d+")
 _TRAILING_ROW = re.compile(r" \(row (\d+)\)\Z")
@@ -85,7 +71,8 @@ class Operation(ABC):
         progress: Callable[[int], None] | None,
     ) -> None:
         self.parts = split_table(table)
-        self.table = ".".join(map(quote, self.parts))
+        self.words = WORDS[host.engine]
+        self.table = ".".join(map(self.words.quote, self.parts))
         self.what = f"{name}({table!r})"
         if batch_size is not None:
             _check_size(batch_size, self.what)
@@ -98,12 +85,12 @@ class Operation(ABC):
         self._columns = columns
         self._atomic = atomic
         self._size = batch_size if atomic else (batch_size or DEFAULT_BATCH)
-        self._source = Source(rows, self.what)
+        self._source = make_source(rows, self.what)
         # Batches that are committed one by one are reported once they are.
         self._progress = None if atomic else progress
         self._source.progress = progress if atomic else None
         # Any statement that writes to the table tells what the catalogue says about it.
-        self._probe = f"INSERT INTO {self.table} DEFAULT VALUES"
+        self._probe = self.words.probe.format(self.table)
         self._affected = 0
         self._batches = 0
         self.round_trips = 0
@@ -115,7 +102,7 @@ class Operation(ABC):
         self._host.check(self._probe)
         try:
             if await source.more(self._host.limit()):
-                shape = find_shape(source.first, self._columns, self.what)
+                shape = source.shape(self._columns)
                 self.prepare(shape)
                 await (self._all(shape) if self._atomic else self._one_by_one(shape))
         finally:
@@ -170,24 +157,27 @@ class Operation(ABC):
 
     async def _in_savepoint(self, pooled: Pooled, shape: Shape) -> tuple[int, int]:
         """Several commands in the caller's transaction: undone together if one fails."""
-        await self._control(pooled, _SAVEPOINT)
+        await self._control(pooled, self.words.savepoint)
         try:
             done = await self._every_batch(pooled, shape)
         except BaseException:
             await self._undo(pooled)
             raise
-        await self._control(pooled, self.cleanup() + _RELEASE)
+        await self._control(pooled, (*self.cleanup(), *self.words.release))
         return done
 
-    def cleanup(self) -> str:
-        """Return commands, each with its semicolon, that leave no trace in the transaction."""
-        return ""
+    def cleanup(self) -> tuple[str, ...]:
+        """Return commands that leave no trace in the transaction."""
+        return ()
 
-    async def _control(self, pooled: Pooled, sql: str) -> None:
-        self.round_trips += 1
+    def remains(self) -> tuple[str, ...]:
+        """Return commands that remove what going back to a savepoint leaves."""
+        return ()
+
+    async def _control(self, pooled: Pooled, commands: tuple[str, ...]) -> None:
         context = self._host.context
         with Watch(context, pooled, self._host.limit(), what=self.what, write_sent=False):
-            await pooled.driver.execute(sql)
+            await self.execute(pooled.driver, *commands)
 
     async def _undo(self, pooled: Pooled) -> None:
         """Go back to the savepoint; where that fails, the transaction can only be rolled back."""
@@ -196,9 +186,8 @@ class Operation(ABC):
         try:
             # A cancelled command may have ended well: without this it would stay applied.
             if await driver.settle():
-                self.round_trips += 1
                 with Watch(context, pooled, limit, what=self.what, write_sent=False):
-                    await driver.execute(_UNDO)
+                    await self.execute(driver, *self.words.undo, *self.remains())
         except (AuroraError, asyncio.CancelledError):
             # COMMIT must not make a part of it last.
             driver.abort()
@@ -265,15 +254,11 @@ class Operation(ABC):
         before = source.taken
         try:
             with Watch(host.context, pooled, host.limit(), what=self.what, write_sent=alone):
-                probe = host.probe(self._probe)
-                variant = probe.variants[0]
-                known = pooled.prepared.get(variant)
-                if known is None:
-                    known = await host.context.preparer.prepare(pooled, probe, variant)
-                # Triggers and policies run code that can change the session.
-                pooled.dirty |= not known.clean
+                await self.look_up(pooled)
                 affected = await self.send(pooled.driver, shape, source.batch(shape, size))
         except Exception as error:
+            # A table of its own may have outlived the transaction.
+            pooled.dirty |= bool(self.remains())
             if source.error is not None:
                 # The rows themselves failed, whatever became of that on its way.
                 raise source.error from source.error.__cause__
@@ -288,11 +273,30 @@ class Operation(ABC):
         source.batch_is_done()
         return affected
 
-    def _explained(self, error: AuroraError, before: int, *, alone: bool) -> AuroraError:
-        """Say of which operation and row of the whole input an error is."""
-        if isinstance(error, ConnectionLost | DeadlineExceeded) and not (
-            alone and self._source.handed_out
-        ):
+    async def look_up(self, pooled: Pooled) -> None:
+        """Ask, once per table, whether writing to it can change the session."""
+        host = self._host
+        probe = host.probe(self._probe)
+        variant = probe.variants[0]
+        known = pooled.prepared.get(variant)
+        if known is None:
+            known = await host.context.preparer.prepare(pooled, probe, variant)
+        # Triggers and policies run code that can.
+        pooled.dirty |= not known.clean
+
+    def _explained(
+        self, error: AuroraError, before: int, *, alone: bool, all_sent: bool | None = None
+    ) -> AuroraError:
+        """Say of which operation and row of the whole input an error is.
+
+        Args:
+            error: What happened.
+            before: Number of the batch's first row.
+            alone: There is no transaction around it.
+            all_sent: All its rows may have been sent; None to ask the source.
+        """
+        sent = self._source.handed_out if all_sent is None else all_sent
+        if isinstance(error, ConnectionLost | DeadlineExceeded) and not (alone and sent):
             # The server applies a COPY when told that it is complete, a transaction at COMMIT.
             error.retry_safe, error.outcome_unknown = True, False
             if isinstance(error, DeadlineExceeded):
@@ -333,10 +337,16 @@ class Operation(ABC):
                     host.context.retry_budget.give(attempts.paid)
                 return done
 
-    async def execute(self, driver: DriverConnection, sql: str) -> str:
-        """Run commands in one round trip, and count it; the last one's tag."""
-        self.round_trips += 1
-        return await driver.execute(sql)
+    async def execute(self, driver: DriverConnection, *commands: str) -> str:
+        """Run commands, in one round trip where the engine can; the last one's tag."""
+        if self.words.at_once:
+            self.round_trips += 1
+            return await driver.execute("; ".join(commands))
+        tag = ""
+        for command in commands:
+            self.round_trips += 1
+            tag = await driver.execute(command)
+        return tag
 
 
 def row_of(error: AuroraError) -> int | None:

@@ -10,6 +10,7 @@ from itertools import chain, islice
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
+from aurora_sql.bulk._shape import find_shape
 from aurora_sql.bulk._values import is_model
 from aurora_sql.errors import DeadlineExceeded, ParameterError
 
@@ -114,6 +115,17 @@ class Source:
                 f"{self._what}: the deadline passed while waiting for row {self.taken}",
                 retry_safe=True,
             ) from error
+
+    def shape(self, columns: Sequence[str] | None) -> Shape:
+        """Find out what kind of rows these are, after :meth:`more` said that there is one.
+
+        Args:
+            columns: What the caller named, None to take the names from the first row.
+
+        Raises:
+            ParameterError: The rows have no names and none were given, or they are no rows.
+        """
+        return find_shape(self.first, columns, self._what)
 
     @property
     def first(self) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +23,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="local",
-    help="A local Aurora: one PostgreSQL writer and streaming readers on this machine.",
+    help="A local Aurora, PostgreSQL or MySQL: one writer and real readers on this machine.",
     no_args_is_help=True,
     # The variables of a frame may hold the password.
     pretty_exceptions_show_locals=False,
@@ -54,7 +56,10 @@ def _fail(error: AuroraError) -> typer.Exit:
 
 @app.command()
 def up(
-    readers: Annotated[int, typer.Option(min=0, max=15, help="Streaming readers.")] = 2,
+    engine: Annotated[
+        str, typer.Option(help="postgresql, or mysql (MySQL or MariaDB, whichever is found).")
+    ] = "postgresql",
+    readers: Annotated[int, typer.Option(min=0, max=15, help="Readers.")] = 2,
     port: Annotated[
         int | None,
         typer.Option(min=1, max=65535, help="Port of the writer endpoint; any if unset."),
@@ -87,6 +92,7 @@ def up(
     console = Console()
     state = _state(state_dir)
     options = ClusterOptions(
+        engine=engine,
         readers=readers,
         port=port,
         database=database,
@@ -139,7 +145,7 @@ def status(state_dir: _StateDir = None) -> None:
             "" if one.lag is None else f"{one.lag * 1000:.0f} ms",
         )
     console.print(table)
-    console.print(f"PostgreSQL {record.version}", highlight=False)
+    console.print(f"{record.product} {record.version}", highlight=False)
 
 
 @app.command()
@@ -156,9 +162,19 @@ def down(state_dir: _StateDir = None) -> None:
         if not state.wait_released(_DOWN_SECONDS):
             console.print(f"process {record.pid} has not ended within {_DOWN_SECONDS:g} s")
             raise typer.Exit(1)
+        _wait_gone(record.pid)
     except AuroraError as error:
         raise _fail(error) from error
     console.print("stopped")
+
+
+def _wait_gone(pid: int) -> None:
+    """Wait until a process has ended that has let go of everything already, a second at most."""
+    until = time.monotonic() + 1.0
+    with suppress(ProcessLookupError):
+        while time.monotonic() < until:
+            os.kill(pid, 0)
+            time.sleep(0.01)
 
 
 _Instance = Annotated[str, typer.Argument(help="Identifier of the instance, or 'writer'.")]

@@ -46,6 +46,7 @@ class Cluster:
         emit: Tells the observers.
 
     Attributes:
+        engine: The engine of its servers.
         topology: The instances as they are known now.
         writer_pool: Connections to the writer.
         reader_pools: The readers' pools that reads may go to now.
@@ -59,6 +60,7 @@ class Cluster:
         emit: Callable[[Event], None] = lambda _: None,
     ) -> None:
         self._settings = settings
+        self.engine = settings.engine
         self._sweeper = sweeper
         self._emit = emit
         self._connector = Connector(settings, server_timeout)
@@ -81,6 +83,7 @@ class Cluster:
         }
         self.topology = Topology(writer, tuple(readers.values()))
         self._writer = writer
+        self._reign = 0
         self.writer_pool = Pool(
             self._connect_writer,
             self._options,
@@ -124,6 +127,7 @@ class Cluster:
         self._monitor = Monitor(sight, self, pace)
         topology = await first_look(sight, self._monitor, pace, self._settings)
         self.topology = Topology(topology.writer)
+        self._reign = sight.reign
         if topology.writer is not None:
             self._writer = topology.writer
             self.writer_pool.rename(topology.writer.id)
@@ -179,7 +183,7 @@ class Cluster:
 
     def _reader_pool(self, instance: Instance) -> Pool:
         # A read that finds its reader gone is served by another instance, at once.
-        options = replace(self._options, patient=False)
+        options = replace(self._options, patient=False, read_only=True)
         limit = self._settings.failure_detection
 
         async def connect() -> DriverConnection:
@@ -221,9 +225,14 @@ class Cluster:
         self._writer = writer
         pool.absent = None
         pool.rename(writer.id)
-        # Found again at the same address it may be another instance, and connections that have
-        # survived lead to the old one, where reads would pass for ever.
-        if found or (writer.host, writer.port) != (before.host, before.port):
+        reign, self._reign = self._reign, 0 if self._sight is None else self._sight.reign
+        if (writer.host, writer.port) != (before.host, before.port) or self._reign != reign:
+            # Nobody need wait for what the old one still has to say, if it says anything: what
+            # was sent there and not answered may be lost.
+            pool.sever()
+        elif found:
+            # At the same address it may be another instance, and connections that have survived
+            # lead to the old one, where reads would pass for ever.
             pool.evict()
 
     def _set_readers(self, wanted: dict[Instance, Pool | None]) -> None:
@@ -268,7 +277,10 @@ class Cluster:
             return
         change = changes(self.topology, Topology(None, self.topology.readers))
         self.topology = Topology(None, self.topology.readers)
-        self.writer_pool.absent = f"no instance accepts writes since {self._writer.id} was lost"
+        absent = f"no instance accepts writes since {self._writer.id} was lost"
+        if self._sight is not None and self._sight.refused:
+            absent = f"{absent} ({self._sight.refused})"
+        self.writer_pool.absent = absent
         self._announce(change)
 
     def give_up(self, instance: Instance, pool: Pool, seconds: float) -> None:
@@ -301,6 +313,10 @@ class Cluster:
             return self._reader()
         return self.writer_pool
 
+    def spread(self, statement: Statement) -> int:
+        """Return among how many instances :meth:`route` spreads a statement."""
+        return (len(self.reader_pools) or 1) if statement.role is Role.READER else 1
+
     def writer_for(self, statement: Statement) -> Pool:  # noqa: ARG002 - one signature for all routes
         """Return the writer's pool, whatever the statement says."""
         return self.writer_pool
@@ -308,6 +324,19 @@ class Cluster:
     def reader_for(self, statement: Statement) -> Pool:  # noqa: ARG002 - one signature for all routes
         """Return a reader's pool, whatever the statement says; the writer's if there is none."""
         return self._reader() if self.reader_pools else self.writer_pool
+
+    def elsewhere(self, pool: object, conflicts: int) -> Pool:
+        """Return a pool for a read that the replay on its reader has cut short.
+
+        Another reader may be spared; but all of them replay the same, and the writer replays
+        nothing.
+
+        Args:
+            pool: The reader's.
+            conflicts: How often this read has been cut short.
+        """
+        fit = [one for one in self.reader_pools if one is not pool and one.available]
+        return self._select(fit) if fit and conflicts == 1 else self.writer_pool
 
     def _reader(self) -> Pool:
         pool = self._select(self.reader_pools)

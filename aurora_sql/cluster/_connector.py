@@ -72,4 +72,5 @@ class Connector:
             connect_timeout=values.connect_timeout,
             command_timeout=self._server_timeout,
             application_name=values.application_name,
+            mysql_driver=self._settings.mysql_driver.value,
         )

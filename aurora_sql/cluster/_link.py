@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aurora_sql.cluster._endpoints import Address
-    from aurora_sql.cluster._providers import Provider, Report
+    from aurora_sql.cluster._report import Provider, Report
     from aurora_sql.drivers import DriverConnection
 
 _GOOD_BYE = 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from aurora_sql.errors import (
     AuroraError,
     AuthenticationFailed,
+    ConfigurationError,
     ConnectionFailed,
     ConnectionLost,
+    DatabaseError,
     TlsError,
     TooManyConnections,
 )
@@ -27,12 +30,26 @@ _logger = logging.getLogger("aurora_sql.cluster")
 
 _AGAIN: Final = 0.05
 """Seconds between two questions to one instance while the writer is searched for."""
+_QUICKLY: Final = 5.0
+"""Seconds for which they come as quickly as that."""
+_PART: Final = 0.1
+"""Part of the time it has taken so far that a later pause may take at most."""
+_LONGEST: Final = 2.0
 _QUICK: Final = 0.1
 """First pause after trouble; it grows by half each time until it is the calm one."""
 _GROWTH: Final = 1.5
+_REFUSED: Final = 1.0
+"""Longest pause while no instance lets us ask: one that is full may be the writer no more."""
 _ASKED: Final = 2
 """Questions without an answer after which an instance is given up."""
-_REFUSALS: Final = (AuthenticationFailed, TlsError, TooManyConnections)
+_REFUSALS: Final = (
+    AuthenticationFailed,
+    ConfigurationError,
+    DatabaseError,
+    TlsError,
+    TooManyConnections,
+)
+"""Answers of a server that is there and does not tell us who it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +142,16 @@ class Monitor:
     async def _run(self) -> None:
         pause = self._pace.calm
         while True:
+            told = True
             try:
                 troubled = await self._rest(pause)
-                await self._look(troubled=troubled)
+                told = await self._look(troubled=troubled)
             except Exception:
                 # Nobody would notice that it ended: until the next failover.
                 _logger.exception("the look at the cluster broke; the next one follows")
                 troubled = False
-            pause = _QUICK if troubled else min(pause * _GROWTH, self._pace.calm)
+            calm = self._pace.calm if told else min(self._pace.calm, _REFUSED)
+            pause = _QUICK if troubled else min(pause * _GROWTH, calm)
 
     async def _rest(self, pause: float) -> bool:
         """Wait until the next look is due; return whether it is for trouble."""
@@ -151,16 +170,25 @@ class Monitor:
                 return True
         return False
 
-    async def _look(self, *, troubled: bool) -> None:
+    async def _look(self, *, troubled: bool) -> bool:
+        """Look; return whether it is known now who is the writer."""
         try:
             topology = await self._sight.look(self._pace.answer * 2, troubled=troubled)
         except AuroraError as error:
             _logger.warning("looking for the writer: %s: %s", type(error).__name__, error)
-            topology = await self.search()
-            self._alarm.clear()  # what it was about has been dealt with
+            try:
+                topology = await self.search()
+            except _REFUSALS as refusal:
+                # That we may not ask does not mean that there is no writer: who has connections
+                # goes on with those, and who needs a new one is told.
+                _logger.warning("no instance lets the monitor ask: %s", refusal)
+                return False
+            finally:
+                self._alarm.clear()  # what it was about has been dealt with
             self._cluster.apply(topology, found=True)
         else:
             self._cluster.apply(topology, found=False)
+        return True
 
     # -- who does not answer ---------------------------------------------------------------
 
@@ -200,21 +228,30 @@ class Monitor:
     # -- the search for the writer ---------------------------------------------------------
 
     async def search(self) -> Topology:
-        """Ask all instances at once, again and again, until one proves to be the writer."""
+        """Ask all instances at once, again and again, until one proves to be the writer.
+
+        Raises:
+            AuroraError: All answered, none is the writer, and one refused to tell: a login that is
+                not valid any more, or a server that is full.
+        """
         tasks: dict[Link, asyncio.Task[Topology]] = {}
         silent: dict[Link, int] = {}
+        refused: dict[Link, AuroraError] = {}
         bereft = False
+        began = asyncio.get_running_loop().time()
         try:
             while True:
                 # An answer can tell of instances that were not known.
                 for link in self._sight.links.values():
                     if link not in tasks:
-                        tasks[link] = asyncio.create_task(self._ask(link, silent))
+                        tasks[link] = asyncio.create_task(self._ask(link, silent, refused, began))
                 done, _ = await asyncio.wait(
                     tasks.values(), timeout=_AGAIN, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in done:
                     return task.result()
+                if refused and silent.keys() >= tasks.keys() and not any(silent.values()):
+                    raise next(iter(refused.values()))
                 if not bereft and silent.keys() >= tasks.keys():
                     bereft = True
                     self._cluster.bereave()
@@ -224,20 +261,37 @@ class Monitor:
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
 
-    async def _ask(self, link: Link, silent: dict[Link, int]) -> Topology:
-        """Ask one until it proves itself; count how often in a row it did not answer."""
+    async def _ask(
+        self,
+        link: Link,
+        silent: dict[Link, int],
+        refused: dict[Link, AuroraError],
+        began: float,
+    ) -> Topology:
+        """Ask one until it proves itself; count how often in a row it did not answer.
+
+        Args:
+            link: Leads to it.
+            silent: How often each did not answer.
+            refused: What those answered last who did not say who they are.
+            began: Loop time at which the search began.
+        """
+        clock = asyncio.get_running_loop().time
         while True:
             count = 0
+            refused.pop(link, None)
             try:
                 topology = await self._sight.probe(link, self._pace.answer)
             except AuroraError as error:
                 _logger.debug("looking for the writer: %s", error)
                 count = silent.get(link, 0) + 1 if _is_silence(error) else 0
+                if isinstance(error, _REFUSALS):
+                    refused[link] = error
             else:
                 if topology is not None:
                     return topology
             silent[link] = count
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(pause_in_search(clock() - began, random.random()))  # noqa: S311 - jitter
 
     def _give_up_silent(self, silent: dict[Link, int]) -> None:
         """Close what leads to those who did not answer twice, over a new connection at last.
@@ -249,6 +303,22 @@ class Monitor:
             link = self._sight.link((instance.host, instance.port))
             if link is not None and silent.get(link, 0) >= _ASKED and pool.hangs(since):
                 self._cluster.give_up(instance, pool, self._pace.detection)
+
+
+def pause_in_search(searching: float, chance: float) -> float:
+    """Seconds until an instance is asked again whether it is the writer.
+
+    Quick at first: most failovers are over in seconds. After that each question can be a new
+    connection with a login, from every process there is; a search that has taken long already is
+    made longer by a tenth at most, and the processes do not ask together.
+
+    Args:
+        searching: Seconds since the search began.
+        chance: A random number from 0 to 1.
+    """
+    if searching < _QUICKLY:
+        return _AGAIN
+    return max(_AGAIN, chance * min(_LONGEST, _PART * searching))
 
 
 def _is_silence(error: AuroraError) -> bool:

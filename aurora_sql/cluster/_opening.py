@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from aurora_sql.cluster._endpoints import EndpointKind, InstanceAddresses, read_endpoint
-from aurora_sql.cluster._providers import StaticEndpoints, detect
+from aurora_sql.cluster._providers import detect, static
 from aurora_sql.cluster._sight import ClusterSight, Sight, StaticSight
 from aurora_sql.errors import (
     AuthenticationFailed,
@@ -16,6 +16,7 @@ from aurora_sql.errors import (
     TlsError,
 )
 from aurora_sql.settings import ReaderSelection, TopologyMode, format_address
+from aurora_sql.types import Engine
 
 if TYPE_CHECKING:
     from aurora_sql.cluster._monitor import Monitor, Pace
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from aurora_sql.settings import AuroraSettings
     from aurora_sql.types import Topology
 
+_TELLING = {
+    Engine.POSTGRESQL: "aurora_replica_status, rds_tools.show_topology",
+    Engine.MYSQL: "information_schema.replica_host_status, mysql.rds_topology",
+}
 _WITH_A_CLUSTER = frozenset(
     {EndpointKind.CLUSTER, EndpointKind.READER, EndpointKind.CUSTOM, EndpointKind.INSTANCE}
 )
@@ -61,7 +66,7 @@ async def find_sight(settings: AuroraSettings, named: Topology, connect: Connect
     if sight is not None:
         return sight
     assert named.writer is not None  # the settings demand a write endpoint  # noqa: S101
-    return StaticSight(named.writer, named.readers, connect, connection)
+    return StaticSight(named.writer, named.readers, static(settings.engine), connect, connection)
 
 
 async def _cluster_sight(
@@ -83,13 +88,13 @@ async def _cluster_sight(
         if custom or kind not in _WITH_A_CLUSTER:
             return None
     addresses = InstanceAddresses.of_settings(settings)
-    provider = await detect(connection)
-    if isinstance(provider, StaticEndpoints):
+    provider = await detect(settings.engine, connection)
+    if not provider.knows_cluster:
         if demanded:
             raise ConfigurationError(
-                f"topology is aurora, and {format_address(endpoint)} has none of the functions that"
-                " tell the instances of a cluster (aurora_replica_status, rds_tools.show_topology),"
-                " or this user may not call them: use topology static, and name the readers"
+                f"topology is aurora, and {format_address(endpoint)} has nothing that tells the"
+                f" instances of a cluster ({_TELLING[settings.engine]}), or this user may not use"
+                " it: use topology static, and name the readers"
             )
         return None
     fastest = settings.reader_selection is ReaderSelection.FASTEST

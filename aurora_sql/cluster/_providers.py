@@ -1,268 +1,32 @@
-"""Who is in the cluster, as one of its servers tells: one question, three kinds of servers.
-
-A provider asks and reports; :mod:`aurora_sql.cluster._topology` decides what to believe. Every
-report holds both what the status rows say and what the asked server proves of itself by
-``pg_is_in_recovery()``, taken by one statement: right after a failover the rows can be stale.
-"""
+"""Which provider to ask, by engine."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING
 
-from aurora_sql.errors import AuroraError, DatabaseError
+from aurora_sql.cluster import _providers_mysql, _providers_postgresql
+from aurora_sql.cluster._providers_mysql import StaticMySQL
+from aurora_sql.cluster._providers_postgresql import StaticPostgreSQL
+from aurora_sql.types import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
+    from aurora_sql.cluster._report import Provider
     from aurora_sql.drivers import DriverConnection
 
-_WRITER_SESSION: Final = "MASTER_SESSION_ID"
-"""What Aurora has in place of a session's identifier in the writer's row."""
 
-
-@dataclass(frozen=True, slots=True)
-class InstanceStatus:
-    """What a status row says of one instance.
-
-    Attributes:
-        instance_id: The instance's identifier.
-        is_writer: The row says that it is the writer.
-        lag: Seconds behind the writer, None where it is not said.
-        cpu: CPU in use, in percent, None where it is not said.
-        age: Seconds since the instance last reported, by the server's clock; None where it is
-            not said.
-        address: Host and port as the server names them, None where it does not.
-    """
-
-    instance_id: str
-    is_writer: bool
-    lag: float | None = None
-    cpu: float | None = None
-    age: float | None = None
-    address: tuple[str, int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What one server answered.
-
-    Attributes:
-        instance_id: The asked instance's own identifier; None where servers have none.
-        in_recovery: The asked instance is a reader at this moment: the role probe.
-        epoch: Number of the writer's timeline, which rises with each promotion; None where the
-            asked instance is a reader or does not tell.
-        position: How far in the log the asked instance is, None where it does not tell.
-        replayed: Seconds since the last commit that a reader shows was made, None where it does
-            not tell.
-        rows: The status of all instances, stale rows and contradictions included; none where
-            servers know nothing of each other.
-    """
-
-    instance_id: str | None
-    in_recovery: bool
-    epoch: int | None = None
-    position: int | None = None
-    replayed: float | None = None
-    rows: tuple[InstanceStatus, ...] = ()
-
-
-class Provider(Protocol):
-    """Knows how to ask one kind of server for the instances of its cluster."""
-
-    async def ask(self, connection: DriverConnection) -> Report:
-        """Ask the server at the other end; one question, in no transaction.
-
-        Raises:
-            AuroraError: The connection broke, or the server refused.
-        """
-        ...
-
-
-# Own facts on the left, so that they come also when nobody has a row. Ages are told by the
-# server's clock: ours may differ. No operators, and all names qualified: no search_path bends it.
-_AURORA: Final = """
-SELECT own.id, own.in_recovery, own.now,
-       s.server_id::pg_catalog.text, s.session_id::pg_catalog.text,
-       s.replica_lag_in_msec::double precision, s.cpu::double precision,
-       s.last_update_timestamp::pg_catalog.timestamptz
-FROM (
-    SELECT pg_catalog.aurora_db_instance_identifier()::pg_catalog.text,
-           pg_catalog.pg_is_in_recovery(),
-           pg_catalog.clock_timestamp()
-) AS own (id, in_recovery, now)
-LEFT JOIN pg_catalog.aurora_replica_status() AS s ON true
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class AuroraPostgreSQL:
-    """Aurora PostgreSQL: ``aurora_replica_status()``, which any instance answers for all.
-
-    The function reads a table in the shared storage that every instance updates about once a
-    second. The writer's session has the identifier ``MASTER_SESSION_ID``. Since 13.9
-    ``last_update_timestamp`` is NULL in the row of the instance that is asked (Aurora User Guide,
-    ``aurora_replica_status``); that row is of this moment, so its age is given as 0.
-    """
-
-    async def ask(self, connection: DriverConnection) -> Report:
-        """Ask for all instances; see :class:`Provider`."""
-        answers = await _fetch(connection, _AURORA)
-        own_id, in_recovery, *_ = answers[0]
-        rows = []
-        for _, _, now, instance_id, session_id, lag, cpu, updated in answers:
-            if instance_id is None:
-                continue
-            rows.append(
-                InstanceStatus(
-                    instance_id=instance_id,
-                    is_writer=session_id == _WRITER_SESSION,
-                    lag=None if lag is None else lag / 1000,
-                    cpu=cpu,
-                    age=_age(now, updated, is_own=instance_id == own_id),
-                )
-            )
-        return Report(own_id, in_recovery, rows=tuple(rows))
-
-
-def _age(now: datetime, updated: datetime | None, *, is_own: bool) -> float | None:
-    if updated is None:
-        return 0.0 if is_own else None
-    # The clocks of the instances differ a little: none is ahead of its time.
-    return max(0.0, (now - updated).total_seconds())
-
-
-_MULTI_AZ: Final = """
-SELECT own.id::pg_catalog.text, pg_catalog.pg_is_in_recovery(), source.id::pg_catalog.text,
-       t.id::pg_catalog.text, t.endpoint::pg_catalog.text, t.port::int
-FROM rds_tools.dbi_resource_id() AS own (id)
-LEFT JOIN rds_tools.multi_az_db_cluster_source_dbi_resource_id() AS source (id) ON true
-LEFT JOIN rds_tools.show_topology('aurora_sql') AS t ON true
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class MultiAzPostgreSQL:
-    """RDS Multi-AZ DB cluster with PostgreSQL: the functions of ``rds_tools``.
-
-    ``show_topology`` gives resource identifier, endpoint and port of each instance (its argument
-    only names the caller in AWS's metrics), ``multi_az_db_cluster_source_dbi_resource_id`` the
-    resource identifier of the writer. An instance's identifier is the first label of its endpoint,
-    as its users know it. There is neither lag nor load nor age. (RDS User Guide, "Multi-AZ DB
-    clusters"; the use in AWS's drivers, which expect no source from the writer itself: none or its
-    own identifier mean the same here.)
-    """
-
-    async def ask(self, connection: DriverConnection) -> Report:
-        """Ask for all instances; see :class:`Provider`."""
-        answers = await _fetch(connection, _MULTI_AZ)
-        own_resource, in_recovery, source, *_ = answers[0]
-        if source is None and not in_recovery:
-            source = own_resource
-        own_id = None
-        rows = []
-        for _, _, _, resource, endpoint, port in answers:
-            if resource is None or endpoint is None:
-                continue
-            instance_id = endpoint.partition(".")[0]
-            if resource == own_resource:
-                own_id = instance_id
-            rows.append(
-                InstanceStatus(
-                    instance_id=instance_id,
-                    is_writer=resource == source,
-                    address=None if port is None else (endpoint, port),
-                )
-            )
-        return Report(own_id or own_resource, in_recovery, rows=tuple(rows))
-
-
-# The functions of one role fail in the other; CASE calls only the right one. The first eight digits
-# of a WAL file's name are its timeline.
-_OWN: Final = """
-SELECT own.reading,
-       CASE WHEN own.reading THEN NULL ELSE pg_catalog.left(pg_catalog.pg_walfile_name(
-           pg_catalog.pg_current_wal_flush_lsn()), 8) END,
-       (CASE WHEN own.reading THEN pg_catalog.pg_last_wal_replay_lsn()
-             ELSE pg_catalog.pg_current_wal_flush_lsn() END - '0/0')::bigint,
-       CASE WHEN own.reading THEN pg_catalog.date_part('epoch',
-           pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()) END
-FROM (SELECT pg_catalog.pg_is_in_recovery()) AS own (reading)
-"""
-_OWN_ROLE: Final = "SELECT pg_catalog.pg_is_in_recovery(), NULL, NULL, NULL"
-
-
-@dataclass(frozen=True, slots=True)
-class StaticEndpoints:
-    """Any PostgreSQL: each endpoint is one instance that knows of itself only.
-
-    A server that lacks the functions of the log (they are PostgreSQL's own, and a service may not
-    offer them) is asked for its role alone.
-    """
-
-    async def ask(self, connection: DriverConnection) -> Report:
-        """Ask for role and position of this one instance; see :class:`Provider`."""
-        try:
-            answers = await _fetch(connection, _OWN)
-        except DatabaseError:
-            answers = await _fetch(connection, _OWN_ROLE)
-        in_recovery, timeline, position, replayed = answers[0]
-        epoch = None if timeline is None else int(timeline, 16)
-        return Report(None, in_recovery, epoch, position, replayed)
-
-
-# Asked of the catalogue: calling what is not there would be an error in the server's log. A
-# function that this user may not call is as good as none.
-_OFFERED: Final = """
-SELECT n.nspname::text, p.proname::text
-FROM pg_catalog.pg_proc AS p
-JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-WHERE p.proname IN ('aurora_replica_status', 'aurora_db_instance_identifier', 'show_topology',
-                    'dbi_resource_id', 'multi_az_db_cluster_source_dbi_resource_id')
-  AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
-"""
-_AURORA_NEEDS: Final = {
-    ("pg_catalog", "aurora_replica_status"),
-    ("pg_catalog", "aurora_db_instance_identifier"),
-}
-_MULTI_AZ_NEEDS: Final = {
-    ("rds_tools", "show_topology"),
-    ("rds_tools", "dbi_resource_id"),
-    ("rds_tools", "multi_az_db_cluster_source_dbi_resource_id"),
-}
-_MULTI_AZ_SOURCE: Final = """
-SELECT source.id::pg_catalog.text
-FROM rds_tools.multi_az_db_cluster_source_dbi_resource_id() AS source (id)
-"""
-
-
-async def detect(connection: DriverConnection) -> Provider:
+async def detect(engine: Engine, connection: DriverConnection) -> Provider:
     """Return the provider for the server at the other end.
 
-    Functions that are missing, or that the user may not call, mean :class:`StaticEndpoints`. An
-    RDS instance that is in no Multi-AZ cluster can have ``rds_tools`` too: there the source is
-    NULL or asking for it fails, and it is a static endpoint.
+    What is missing, or not for this user, means one that knows of itself only.
 
     Raises:
         AuroraError: The connection broke.
     """
-    offered = {(schema, name) for schema, name in await _fetch(connection, _OFFERED)}
-    if offered >= _AURORA_NEEDS:
-        return AuroraPostgreSQL()
-    if offered >= _MULTI_AZ_NEEDS:
-        with suppress(DatabaseError):
-            answers = await _fetch(connection, _MULTI_AZ_SOURCE)
-            if answers and answers[0][0] is not None:
-                return MultiAzPostgreSQL()
-    return StaticEndpoints()
+    if engine is Engine.MYSQL:
+        return await _providers_mysql.detect(connection)
+    return await _providers_postgresql.detect(connection)
 
 
-async def _fetch(connection: DriverConnection, sql: str) -> Sequence[Any]:
-    statement = await connection.prepare(sql)
-    try:
-        return await statement.fetch(())
-    finally:
-        with suppress(AuroraError):
-            await statement.close()
+def static(engine: Engine) -> Provider:
+    """Return the provider for endpoints that are the instances."""
+    return StaticMySQL() if engine is Engine.MYSQL else StaticPostgreSQL()

@@ -9,20 +9,27 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from aurora_sql.cluster._link import Link
-from aurora_sql.cluster._providers import StaticEndpoints
 from aurora_sql.cluster._topology import settle, settle_static
-from aurora_sql.errors import AuroraError, NoWriterAvailable, TooManyConnections
+from aurora_sql.errors import (
+    AuroraError,
+    AuthenticationFailed,
+    NoWriterAvailable,
+    TlsError,
+    TooManyConnections,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from aurora_sql.cluster._endpoints import Address, InstanceAddresses
-    from aurora_sql.cluster._providers import Provider, Report
+    from aurora_sql.cluster._report import Provider, Report
     from aurora_sql.drivers import DriverConnection
     from aurora_sql.types import Instance, Topology
 
     Connect = Callable[[Address], Awaitable[DriverConnection]]
 
+_FORGOTTEN: Final = 10.0
+"""Seconds after which an endpoint that was met as part of another system counts no more."""
 _PROOFS: Final = 2
 """New connections over which an endpoint has to prove again that it leads to the writer."""
 
@@ -32,9 +39,14 @@ class Sight(ABC):
 
     Attributes:
         links: A link for each address that may lead to the writer.
+        reign: Is another one when another server has proven to be the writer, by the same address
+            too, where that can be told.
+        refused: Why one that accepts writes is not taken for the writer; empty where none is.
     """
 
     links: dict[Address, Link]
+    reign: int = 0
+    refused: str = ""
 
     @abstractmethod
     async def look(self, limit: float, *, troubled: bool) -> Topology:
@@ -76,6 +88,7 @@ class StaticSight(Sight):
     Args:
         writer: The endpoint that should lead to the writer.
         readers: The others.
+        provider: Knows what to ask each of them.
         connect: Opens a connection to an address.
         connection: One to the writer's endpoint that is open already.
     """
@@ -84,13 +97,13 @@ class StaticSight(Sight):
         self,
         writer: Instance,
         readers: Iterable[Instance],
+        provider: Provider,
         connect: Connect,
         connection: DriverConnection | None,
     ) -> None:
         self._endpoint = (writer.host, writer.port)
         self._writer_id = writer.id
         self._instances = {(one.host, one.port): one for one in (writer, *readers)}
-        provider = StaticEndpoints()
         self.links = {
             address: Link(
                 address, connect, provider, connection if address == self._endpoint else None
@@ -98,12 +111,18 @@ class StaticSight(Sight):
             for address in self._instances
         }
         self._epoch = 0
+        self._system: int | None = None
+        # Which system each endpoint last proved to be part of, and when, as loop time.
+        self._met: dict[str, tuple[int, float]] = {}
+        # When each reader last had replayed all there was, as loop time.
+        self._level_at: dict[str, float] = {}
 
     async def look(self, limit: float, *, troubled: bool) -> Topology:
         """Ask all endpoints, side by side; after trouble the writer over a new connection.
 
         What was taken for an instance may be a name that leads now here, now there.
         """
+        began = asyncio.get_running_loop().time()
         answers = await asyncio.gather(
             *(
                 self._ask(link, limit, anew=troubled and instance.id == self._writer_id)
@@ -114,23 +133,56 @@ class StaticSight(Sight):
             return_exceptions=True,
         )
         reports: dict[str, Report] = {}
-        before = self._epoch
+        before = self.reign
         for instance, answer in zip(self._instances.values(), answers, strict=True):
             if not isinstance(answer, BaseException):
                 reports[instance.id] = answer
             elif not isinstance(answer, AuroraError):
                 raise answer
+        await self._ask_late(reports, limit)
         topology = self._settle(reports)
-        if 0 < before < self._epoch:
+        self._note_level(topology, began)
+        if 0 < before != self.reign:
             # By the same name it may be another instance: connections to the old one must go.
             raise NoWriterAvailable(f"{self._writer_id} is on timeline {self._epoch} now")
         return topology
+
+    async def _ask_late(self, reports: dict[str, Report], limit: float) -> None:
+        """Ask those again that answered before they could have what the writer told of.
+
+        Their first answer may be older than the writer's, or than the way of one record to them;
+        and by what it says of time, the first write after a calm hour seems to be an hour late.
+        """
+        written = max(
+            (one.position or 0 for one in reports.values() if not one.in_recovery), default=0
+        )
+        late = [
+            (instance.id, link)
+            for link, instance in zip(self.links.values(), self._instances.values(), strict=True)
+            if (report := reports.get(instance.id)) is not None
+            and report.in_recovery
+            and report.position is not None
+            and report.position < written
+        ]
+        answers = await asyncio.gather(
+            *(link.ask(limit) for _, link in late), return_exceptions=True
+        )
+        for (name, _), answer in zip(late, answers, strict=True):
+            if not isinstance(answer, BaseException):
+                reports[name] = answer
+
+    def _note_level(self, topology: Topology, asked: float) -> None:
+        for reader in topology.readers:
+            if reader.lag == 0.0:
+                self._level_at[reader.id] = asked
 
     @staticmethod
     async def _ask(link: Link, limit: float, *, anew: bool) -> Report:
         try:
             return await link.ask(limit, anew=anew)
-        except TooManyConnections:
+        except (AuthenticationFailed, TlsError, TooManyConnections):
+            if not link.is_open:
+                raise
             return await link.ask(limit)
 
     async def probe(self, link: Link, limit: float) -> Topology | None:
@@ -152,19 +204,53 @@ class StaticSight(Sight):
             return None
 
     def _settle(self, reports: dict[str, Report]) -> Topology:
+        now = asyncio.get_running_loop().time()
+        for name, report in reports.items():
+            if report.system is not None:
+                self._met[name] = report.system, now
         topology = settle_static(
-            self._instances.values(), reports, now=datetime.now(UTC), current=self._writer_id
+            self._instances.values(),
+            reports,
+            now=datetime.now(UTC),
+            current=self._writer_id,
+            level={name: now - at for name, at in self._level_at.items()},
         )
         if topology.writer is not None:
-            epoch = reports[topology.writer.id].epoch or 0
-            if epoch < self._epoch:
-                raise NoWriterAvailable(
-                    f"{topology.writer.id} accepts writes on timeline {epoch}, and there has been"
-                    f" a writer on timeline {self._epoch}: it was demoted and does not know it"
-                )
-            self._epoch = epoch
-            self._writer_id = topology.writer.id
+            self._accept(topology.writer.id, reports[topology.writer.id], now)
         return topology
+
+    def _accept(self, name: str, report: Report, now: float) -> None:
+        """Take over a writer, unless it is one that was demoted and does not know it.
+
+        A timeline only rises, but in a cluster that was built anew. That is another system, and is
+        believed once no endpoint has been met as one of the old system for a while. A restore to
+        an earlier state of the same system cannot be told from an old writer that wakes up.
+        """
+        epoch = report.epoch or 0
+        system = self._system if report.system is None else report.system
+        if epoch < self._epoch:
+            self.refused = (
+                f"{name} accepts writes on timeline {epoch}, and there has been a writer on"
+                f" timeline {self._epoch}: it was demoted and does not know it"
+            )
+            if system == self._system:
+                self.refused += (
+                    "; if the cluster was restored to an earlier state, open Aurora anew (restart"
+                    " this process)"
+                )
+                raise NoWriterAvailable(self.refused)
+            if any(one == self._system and now < at + _FORGOTTEN for one, at in self._met.values()):
+                self.refused += (
+                    f", or it was built anew: it is believed when no endpoint has been of the old"
+                    f" cluster for {_FORGOTTEN:g} s"
+                )
+                raise NoWriterAvailable(self.refused)
+            self._level_at.clear()
+        if (epoch, system) != (self._epoch, self._system):
+            self._epoch, self._system = epoch, system
+            self.reign += 1
+        self.refused = ""
+        self._writer_id = name
 
 
 class ClusterSight(Sight):

@@ -1,7 +1,8 @@
 """Tokens of sessions, and which reader is good enough for one: decided here, without any I/O.
 
-A position is a place in the writer's log. A reader that has replayed a position shows everything
-that was committed before it. What a session has been shown is a position (its floor) and at most
+A position is a place in the writer's log: in the bytes of PostgreSQL's timeline, or in the numbered
+transactions of one history of MySQL's. A reader that has replayed a position shows everything that
+was committed before it. What a session has been shown is a position (its floor) and at most
 one server that it has looked at since: how far that server was when it answered is not known, but
 the same server never goes back. To go to any other one takes a new position of the writer, read
 after the last look, which covers all that any server can have shown.
@@ -14,10 +15,11 @@ import binascii
 import hmac
 import secrets
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeAlias
 
 from aurora_sql.errors import ParameterError
 
@@ -36,17 +38,25 @@ NO_CLUSTER: Final = bytes(_ID_SIZE)
 _ADVICE: Final = "leave the token out, and the session starts with nothing to wait for"
 
 
+Progress: TypeAlias = Mapping[int, int]
+"""How far a server has come, by epoch."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
     """A place in the writer's log.
 
     Attributes:
-        epoch: The timeline, which rises with each failover; 0 where servers have none.
-        lsn: Bytes since the beginning of the log.
+        epoch: The timeline, which rises with each failover, or what stands for a history of
+            transactions; 0 where servers have none.
+        lsn: Bytes since the beginning of the log, or transactions since that of the history.
+        covers: Where histories do not follow each other by number, how far the writer has come in
+            each of them; None where the epochs tell.
     """
 
     epoch: int
     lsn: int
+    covers: Progress | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +88,14 @@ class Seen:
         if floor is not None:
             if position.epoch == floor.epoch:
                 position = max(position, floor)
+            elif position.covers is not None:
+                if position.covers.get(floor.epoch, 0) < floor.lsn:
+                    return self
             elif 0 < position.epoch < floor.epoch:
                 return self
         return Seen(position)
 
-    def is_shown_by(self, server: bytes, replayed: Position | None) -> bool:
+    def is_shown_by(self, server: bytes, replayed: Progress | None) -> bool:
         """Whether a server shows at least this.
 
         Args:
@@ -93,15 +106,11 @@ class Seen:
             return False
         if self.floor is None:
             return True
-        return (
-            replayed is not None
-            and replayed.epoch == self.floor.epoch
-            and replayed.lsn >= self.floor.lsn
-        )
+        return replayed is not None and replayed.get(self.floor.epoch, -1) >= self.floor.lsn
 
-    def may_be_shown_by(self, replayed: Position | None) -> bool:
+    def may_be_shown_by(self, replayed: Progress | None) -> bool:
         """Whether a server that has replayed so much may come to show it: epochs do not mix."""
-        return self.floor is None or replayed is None or replayed.epoch == self.floor.epoch
+        return self.floor is None or replayed is None or self.floor.epoch in replayed
 
 
 class Replica:
@@ -118,14 +127,22 @@ class Replica:
     def __init__(self, identifier: bytes) -> None:
         self.id = identifier
         self.pool = ""
-        self.replayed: Position | None = None
+        self.replayed: Progress | None = None
 
-    def learn(self, position: Position) -> None:
-        """Take note of an answer. They may overtake each other; a server never goes back."""
-        known = self.replayed
-        if known is not None:
-            position = Position(max(known.epoch, position.epoch), max(known.lsn, position.lsn))
-        self.replayed = position
+    def learn(self, progress: Progress, *, side_by_side: bool) -> None:
+        """Take note of an answer. They may overtake each other; a server never goes back.
+
+        Args:
+            progress: The answer.
+            side_by_side: Epochs are histories beside each other; else only the latest counts.
+        """
+        known = dict(self.replayed or {})
+        for epoch, lsn in progress.items():
+            known[epoch] = max(known.get(epoch, 0), lsn)
+        if not side_by_side:
+            latest = max(known)
+            known = {latest: known[latest]}
+        self.replayed = known
 
     def __repr__(self) -> str:
         return f"<Replica {self.id.hex()} at {self.replayed}>"

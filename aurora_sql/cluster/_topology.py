@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
-    from aurora_sql.cluster._providers import InstanceStatus, Report
+    from aurora_sql.cluster._report import InstanceStatus, Report
 
     Locate = Callable[[str], tuple[str, int] | None]
 
@@ -83,6 +83,7 @@ def settle_static(
     *,
     now: datetime,
     current: str | None = None,
+    level: Mapping[str, float] | None = None,
 ) -> Topology:
     """Decide who is the writer among endpoints that are asked one by one.
 
@@ -95,6 +96,8 @@ def settle_static(
         reports: The answers by the instance's identifier.
         now: The time of the answers, aware of its zone.
         current: Identifier of the present writer, which stays it where nothing tells them apart.
+        level: Seconds since a reader had last replayed all there was, by its identifier: it is not
+            further behind than that.
 
     Raises:
         NoWriterAvailable: Nobody accepts writes, or several do and nothing tells who is right.
@@ -115,7 +118,12 @@ def settle_static(
             " writer: name the endpoints of one cluster"
         )
     written = reports[chosen.id].position
-    readers = tuple(_reader(one, reports.get(one.id), written) for one in found if one != chosen)
+    known = level or {}
+    readers = tuple(
+        _reader(one, reports.get(one.id), written, known.get(one.id, inf))
+        for one in found
+        if one != chosen
+    )
     heard = {one: replace(one, last_seen=now) for one in (chosen, *readers) if one.id in reports}
     return Topology(
         replace(heard[chosen], role=Role.WRITER, lag=0.0),
@@ -123,12 +131,18 @@ def settle_static(
     )
 
 
-def _reader(instance: Instance, report: Report | None, written: int | None) -> Instance:
+def _reader(
+    instance: Instance, report: Report | None, written: int | None, level: float
+) -> Instance:
     """Give an instance the part of a reader, and the lag that its answer tells."""
     lag = None
     if report is not None and report.position is not None and written is not None:
-        # While nothing is written, the last commit ages though nothing is missing.
-        lag = 0.0 if report.position >= written else report.replayed
+        # While nothing is written, the last commit ages though nothing is missing; and what is
+        # missing at last was written after the time at which nothing was.
+        if report.position >= written:
+            lag = 0.0
+        elif report.replayed is not None:
+            lag = min(report.replayed, level)
     return replace(instance, role=Role.READER, lag=None if lag is None else max(0.0, lag))
 
 

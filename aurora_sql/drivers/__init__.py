@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from aurora_sql.drivers._columns import ColumnBatches
+from aurora_sql.drivers._mysql_rows import tuple_rows
 from aurora_sql.drivers.base import (
     PLAIN,
     Begin,
@@ -14,7 +16,16 @@ from aurora_sql.drivers.base import (
 from aurora_sql.errors import ConfigurationError
 from aurora_sql.types import Engine
 
-__all__ = ["PLAIN", "Begin", "ConnectOptions", "DriverConnection", "PreparedStatement", "connect"]
+__all__ = [
+    "PLAIN",
+    "Begin",
+    "ColumnBatches",
+    "ConnectOptions",
+    "DriverConnection",
+    "PreparedStatement",
+    "connect",
+    "tuple_rows",
+]
 
 
 async def connect(
@@ -33,12 +44,12 @@ async def connect(
         ConnectionFailed: No session could be opened; AuthenticationFailed, TlsError and
             TooManyConnections say why.
     """
-    if engine is not Engine.POSTGRESQL:
-        raise ConfigurationError(
-            f"engine {engine.value!r} is not supported by this version; use 'postgresql'"
-        )
+    # On first use: importing the library must not cost what a driver costs.
+    if engine is Engine.MYSQL:
+        from aurora_sql.drivers import _mysql_login  # noqa: PLC0415 - see above
+
+        return await _mysql_login.connect(options, row_base)
     try:
-        # On first use: importing the library must not cost what a driver costs.
         from aurora_sql.drivers import _asyncpg_connect  # noqa: PLC0415 - see above
     except ModuleNotFoundError as exc:
         if exc.name != "asyncpg":

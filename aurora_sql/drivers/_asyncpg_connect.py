@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -12,6 +11,7 @@ from aurora_sql.drivers import _asyncpg_errors, _asyncpg_types
 from aurora_sql.drivers import _asyncpg_private as private
 from aurora_sql.drivers._asyncpg_connection import AsyncpgConnection
 from aurora_sql.drivers._asyncpg_transport import ConnectingLoop
+from aurora_sql.drivers._keepalive import keep_alive
 from aurora_sql.errors import AuroraError, AuthenticationFailed, TlsError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ async def connect(options: ConnectOptions, row_base: type[Any] | None) -> Asyncp
         raise opening.failure(exc) from exc
     try:
         private.check(connection)
-        _keep_alive(private.socket_of(connection), options)
+        keep_alive(private.socket_of(connection), options)
         _asyncpg_types.install_json(private.protocol_of(connection))
         return AsyncpgConnection(connection, asyncio.get_running_loop(), opening.where)
     except BaseException:
@@ -179,22 +179,3 @@ def _server_keepalives(options: ConnectOptions) -> dict[str, str]:
     if options.tcp_user_timeout > 0:
         settings["tcp_user_timeout"] = str(_asyncpg_types.milliseconds(options.tcp_user_timeout))
     return settings
-
-
-def _keep_alive(sock: Any, options: ConnectOptions) -> None:
-    """Let the kernel notice a peer that is gone; without this that takes a quarter of an hour."""
-    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
-        return
-    wanted = [
-        ("TCP_KEEPIDLE", options.keepalive_idle),
-        ("TCP_KEEPINTVL", options.keepalive_interval),
-        ("TCP_KEEPCNT", options.keepalive_count),
-        ("TCP_USER_TIMEOUT", round(options.tcp_user_timeout * 1000)),
-    ]
-    if options.keepalive_idle > 0:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in wanted:
-        # Not every platform has every one of them.
-        option = getattr(socket, name, None)
-        if option is not None and value > 0:
-            sock.setsockopt(socket.IPPROTO_TCP, option, round(value))

@@ -32,10 +32,18 @@ if TYPE_CHECKING:
 # Undoes what a caller can have done, one round trip. DISCARD ALL would do most of it, but may
 # not stand in the implicit transaction of several statements and forgets our own prepared
 # statements. The session's user comes first: another role may not be allowed the rest. RESET ALL
-# goes back to the settings given at connect, and does not touch role and session user.
+# goes back to the settings given at connect, and does not touch role and session user. Last, how
+# many statements somebody has prepared by SQL: the command tag tells; hardly ever there are any.
 _RESET = (
     "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; "
-    "DISCARD SEQUENCES; DISCARD TEMP; SELECT pg_catalog.pg_advisory_unlock_all()"
+    "DISCARD SEQUENCES; DISCARD TEMP; SELECT pg_catalog.pg_advisory_unlock_all(); "
+    "SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql"
+)
+_NONE_PREPARED = "SELECT 0"
+# By name: DEALLOCATE ALL would forget those that the library has prepared by the protocol, too.
+_DEALLOCATE = (
+    "SELECT pg_catalog.string_agg(pg_catalog.format('DEALLOCATE %I', name), '; ') "
+    "FROM pg_catalog.pg_prepared_statements WHERE from_sql"
 )
 # The shortest statement that the server answers with a command tag.
 _PING = "SELECT"
@@ -65,6 +73,8 @@ class AsyncpgConnection(DriverConnection):
         "transport",
         "wire",
     )
+
+    errors_abort = True
 
     def __init__(
         self, connection: asyncpg.Connection[Any], loop: asyncio.AbstractEventLoop, where: str
@@ -206,7 +216,9 @@ class AsyncpgConnection(DriverConnection):
         await self.execute(_PING)
 
     async def reset(self) -> None:
-        await self.execute(f"ROLLBACK; {_RESET}" if self.in_transaction else _RESET)
+        tag = await self.execute(f"ROLLBACK; {_RESET}" if self.in_transaction else _RESET)
+        if tag != _NONE_PREPARED:
+            await self.execute(await self.fetch_value(_DEALLOCATE))
 
     # --- transactions -----------------------------------------------------------------------
 
@@ -243,6 +255,16 @@ class AsyncpgConnection(DriverConnection):
         """Note that the server has prepared this BEGIN: from now on it need not be parsed."""
         (sql,) = _begin_commands(begin)
         self._begins[begin] = private.unanswered(sql, self._begin_name(), parse=False)
+
+    def hold_lock_timeout(self, seconds: float) -> None:
+        # SET LOCAL outside of BEGIN would be a warning each time, in the server's log too.
+        timeout = _asyncpg_types.milliseconds(seconds)
+        self.transport.hold(
+            private.unanswered(
+                f"SELECT FROM pg_catalog.set_config('lock_timeout', '{timeout}', true) AS is_set"
+                " WHERE is_set IS NULL"
+            )
+        )
 
     def _begin_name(self) -> str:
         return f"aurora_begin_{self._begin_names}"

@@ -7,6 +7,9 @@ bytes of a timestamp. Here the types are kept per table and columns as well, and
 guard: a prepared ``SELECT columns … WHERE false``, executed in the same round trip in front of
 COPY, where the server refuses it if the types have changed.
 
+Arrow record batches are encoded column by column, in ``_asyncpg_columns.py``, where there is an
+encoder for each pair of an Arrow type and a type of the server; else row by row like others.
+
 The statement that tells the types is ``SELECT columns … UNION ALL SELECT $1, $2 …``: its
 placeholders have the types of the columns too, so that after a failure asyncpg's argument
 encoder can tell which value of the row it was, without sending anything. As a guard it would
@@ -20,6 +23,7 @@ import asyncio
 import re
 import sys
 from collections.abc import AsyncIterable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -27,10 +31,11 @@ import asyncpg
 from aurora_sql import errors
 from aurora_sql.drivers._asyncpg_errors import is_answer
 from aurora_sql.drivers._asyncpg_types import columns_of, quote
+from aurora_sql.drivers._columns import ColumnBatches
 from aurora_sql.drivers._source import AsyncSource, Source
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 
     from aurora_sql.drivers._asyncpg_connection import AsyncpgConnection
     from aurora_sql.drivers._asyncpg_private import StatementState
@@ -43,6 +48,10 @@ _CONTEXT = re.compile(r"^COPY .*?, line (\d+)(?:, column ([^:]+))?", re.MULTILIN
 # Class of errors about values.
 _VALUE_CLASS = "22"
 _NO_ROWS: Final = False
+_TURN: Final = 0.005
+"""Seconds after which a COPY lets others have their turn."""
+_LITTLE: Final = 16 * 1024
+"""Bytes: at so many left transports let the writer go on (``set_write_buffer_limits``)."""
 
 
 class CopyTarget:
@@ -121,7 +130,15 @@ class CopyTargets:
 class CopyIn:
     """One COPY … FROM STDIN."""
 
-    __slots__ = ("_connection", "_interrupted", "_source", "_target", "_targets", "_task")
+    __slots__ = (
+        "_connection",
+        "_interrupted",
+        "_pause_at",
+        "_source",
+        "_target",
+        "_targets",
+        "_task",
+    )
 
     def __init__(
         self,
@@ -135,11 +152,15 @@ class CopyIn:
         self._target = target
         width = len(target.names)
         alive = connection.wire.is_connected
-        self._source: Source | AsyncSource = (
-            AsyncSource(rows, width=width, alive=alive)
-            if isinstance(rows, AsyncIterable)
-            else Source(rows, width=width, alive=alive)
-        )
+        self._pause_at = perf_counter() + _TURN
+        self._source: Source | AsyncSource | ColumnSource
+        data = _in_columns(rows, target) if isinstance(rows, ColumnBatches) else None
+        if data is not None:
+            self._source = ColumnSource(data, alive)
+        elif isinstance(rows, AsyncIterable):
+            self._source = AsyncSource(rows, width=width, alive=self._next)
+        else:
+            self._source = Source(rows, width=width, alive=self._next)
         self._interrupted = False
         self._task: asyncio.Task[Any] | None = None
 
@@ -159,6 +180,22 @@ class CopyIn:
                 self._task.uncancel()
             raise
 
+    def _next(self) -> bool:
+        """Whether to go on; and let others have their turn before the next piece is sent.
+
+        asyncpg encodes and sends on and on while the socket takes all, and nobody else runs: not
+        the other callers, and not the monitor, which would take the server for silent.
+        """
+        wire, now = self._connection.wire, perf_counter()
+        if now >= self._pause_at:
+            self._pause_at = now + _TURN
+            if self._connection.transport.get_write_buffer_size() <= _LITTLE:
+                # As the transport does when its buffer is full: asyncpg waits with the next piece.
+                # With more in the buffer it may have done so itself, or will with that piece.
+                wire.pause_writing()
+                asyncio.get_running_loop().call_soon(wire.resume_writing)
+        return wire.is_connected()
+
     def _interrupt(self) -> None:
         # asyncpg waits for the socket to take more, which a lost connection never does.
         if self._task is not None:
@@ -168,9 +205,14 @@ class CopyIn:
     async def _copy(self) -> int:
         source, target = self._source, self._target
         try:
-            tag = await self._connection.wire.copy_in(
-                target.sql, None, None, source.flat(), target.state, None
-            )
+            if isinstance(source, ColumnSource):
+                tag = await self._connection.wire.copy_in(
+                    target.sql, source.chunks(), None, None, None, None
+                )
+            else:
+                tag = await self._connection.wire.copy_in(
+                    target.sql, None, None, source.flat(), target.state, None
+                )
         except Exception as exc:
             raise await self._failure(exc) from exc
         finally:
@@ -244,6 +286,48 @@ class CopyIn:
         except Exception:  # noqa: BLE001 - this is a search for words, the error is known already
             return None
         return None
+
+
+class ColumnSource:
+    """The data of a COPY whose columns are encoded here, with what went wrong in making it.
+
+    Args:
+        data: Bytes of a binary COPY.
+        alive: Asked before each piece; no more are made once it says no.
+    """
+
+    __slots__ = ("_alive", "_data", "error")
+
+    def __init__(self, data: Iterator[bytes], alive: Callable[[], bool]) -> None:
+        self._data = data
+        self._alive = alive
+        self.error: BaseException | None = None
+
+    position: Final = (-1, None)
+    """No value is left to be found: the encoder has named its row."""
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The data, piece by piece."""
+        try:
+            for chunk in self._data:
+                if not self._alive():
+                    break
+                yield chunk
+                # Other tasks get their turn: a batch takes milliseconds to encode.
+                await asyncio.sleep(0)
+        except Exception as exc:
+            self.error = exc
+            raise
+        if not self._alive():
+            raise ConnectionResetError("the connection broke while rows were being sent")
+
+
+def _in_columns(rows: ColumnBatches, target: CopyTarget) -> Iterator[bytes] | None:
+    """The data of these rows; None where a column has to go through values of Python."""
+    from aurora_sql.drivers import _asyncpg_columns as columns  # noqa: PLC0415 - needs numpy
+
+    encoders = columns.plan(rows.schema, target.columns)
+    return None if encoders is None else columns.encode(rows, encoders)
 
 
 class _NotToBeSentError(Exception):

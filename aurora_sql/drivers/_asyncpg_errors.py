@@ -97,7 +97,10 @@ def from_server(exc: asyncpg.PostgresError, *, where: str, sent: bool) -> errors
                 " statement's timeout, or make the statement cheaper",
                 retry_safe=True,
             )
-        message = f"{message}: {_why_cancelled(message)}"
+        if "conflict with recovery" in message:
+            make = errors.SerializationConflict  # else it has the code of one, 40001
+        else:
+            message = f"{message}: {_why_cancelled(message)}"
     return make(
         message,
         code=code,

@@ -102,10 +102,10 @@ class WireProtocol(Protocol):
     async def copy_in(
         self,
         copy_stmt: str,
-        reader: None,
+        reader: AsyncIterable[bytes] | None,
         data: None,
-        records: Iterable[Sequence[Any]] | AsyncIterable[Sequence[Any]],
-        record_stmt: StatementState,
+        records: Iterable[Sequence[Any]] | AsyncIterable[Sequence[Any]] | None,
+        record_stmt: StatementState | None,
         no_timeout: None,
         /,
     ) -> str: ...
@@ -117,6 +117,10 @@ class WireProtocol(Protocol):
     def _is_cancelling(self) -> bool: ...
 
     def is_connected(self) -> bool: ...
+
+    def pause_writing(self) -> None: ...
+
+    def resume_writing(self) -> None: ...
 
     def is_in_transaction(self) -> bool: ...
 
@@ -138,6 +142,8 @@ _PROTOCOL_NAMES = (
     "_wait_for_cancellation",
     "_is_cancelling",
     "is_connected",
+    "pause_writing",
+    "resume_writing",
     "is_in_transaction",
     "get_settings",
     "get_record_class",

@@ -100,6 +100,8 @@ class AsyncpgStatement(PreparedStatement):
             if exc is source.error:
                 raise
             raise self._failure(exc, sent) from exc
+        finally:
+            self._connection.transport.drop()  # what was to go in front of nothing
 
     async def stream(self, args: Sequence[Any], batch: int) -> AsyncGenerator[list[Any], None]:
         connection, wire, state = self._connection, self._wire, self._state

@@ -24,30 +24,38 @@ class HoldingTransport:
 
     Attributes:
         write: The transport's own ``write``, but for the one call after :meth:`hold`.
+        writelines: Likewise.
     """
 
-    __slots__ = ("_held", "_inner", "write")
+    __slots__ = ("_held", "_inner", "write", "writelines")
 
     def __init__(self, inner: asyncio.Transport) -> None:
         self._inner = inner
         self._held = b""
         self.write: Callable[[Any], None] = inner.write
+        self.writelines: Callable[[list[Any]], None] = inner.writelines
 
     def hold(self, data: bytes) -> None:
         """Send ``data`` in front of what is written next."""
         self._held = data
         self.write = self._write
+        self.writelines = self._writelines
 
     def drop(self) -> bool:
         """Forget what is held; return whether there was anything."""
+        return bool(self._take())
+
+    def _take(self) -> bytes:
         held, self._held = self._held, b""
         self.write = self._inner.write
-        return bool(held)
+        self.writelines = self._inner.writelines
+        return held
 
     def _write(self, data: Any) -> None:
-        held, self._held = self._held, b""
-        self.write = self._inner.write
-        self._inner.write(held + bytes(data))
+        self._inner.write(self._take() + bytes(data))
+
+    def _writelines(self, lines: list[Any]) -> None:
+        self._inner.writelines([self._take(), *lines])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

@@ -103,7 +103,10 @@ def columns_of(state: private.StatementState) -> tuple[Column, ...]:
 
 def parameters_of(state: private.StatementState) -> tuple[ParameterType, ...]:
     """The types that the server inferred for a statement's placeholders."""
-    return tuple(ParameterType(t.name, t.oid) for t in state._get_parameters())  # noqa: SLF001 - see _asyncpg_private
+    return tuple(
+        ParameterType(t.name, t.oid, t.schema, t.kind)
+        for t in state._get_parameters()  # noqa: SLF001 - see _asyncpg_private
+    )
 
 
 def _decode_jsonb(data: bytes) -> Any:
@@ -121,18 +124,18 @@ def _jsonable(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
-def _encode_json(value: Any) -> bytes:
+def encode_json(value: Any) -> bytes:
     return orjson.dumps(value, _jsonable, orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
-def _encode_jsonb(value: Any) -> bytes:
+def encode_jsonb(value: Any) -> bytes:
     return b"\x01" + orjson.dumps(value, _jsonable, orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 def install_json(wire: private.WireProtocol) -> None:
     """Let orjson read and write json and jsonb on this connection, arrays of them included."""
-    private.set_codec(wire, private.JSON_OID, "json", _encode_json, orjson.loads)
-    private.set_codec(wire, private.JSONB_OID, "jsonb", _encode_jsonb, _decode_jsonb)
+    private.set_codec(wire, private.JSON_OID, "json", encode_json, orjson.loads)
+    private.set_codec(wire, private.JSONB_OID, "jsonb", encode_jsonb, _decode_jsonb)
 
 
 def record_class(base: type[Any] | None) -> type[asyncpg.Record]:

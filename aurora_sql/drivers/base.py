@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import ssl
@@ -85,6 +85,8 @@ class ConnectOptions:
         keepalive_interval: Seconds between such questions.
         keepalive_count: Unanswered questions after which the connection is given up.
         tcp_user_timeout: Seconds that sent data may stay unacknowledged, 0 for the system's own.
+        mysql_driver: Which driver speaks to MySQL: ``aiomysql``, ``asyncmy``, or ``auto``: asyncmy
+            where it is installed.
     """
 
     host: str
@@ -106,6 +108,7 @@ class ConnectOptions:
     keepalive_interval: int = 5
     keepalive_count: int = 3
     tcp_user_timeout: float = 30.0
+    mysql_driver: str = "auto"
 
 
 class PreparedStatement(ABC):
@@ -168,6 +171,15 @@ class DriverConnection(ABC):
 
     server_version: tuple[int, ...]
 
+    errors_abort: ClassVar[bool]
+    """Any error of a statement fails the whole transaction at the server, as on PostgreSQL; where
+    it does not, the layer above sees to that."""
+
+    @property
+    def is_mariadb(self) -> bool:
+        """The server is MariaDB, which shares MySQL's protocol and not all of its words."""
+        return False
+
     @property
     @abstractmethod
     def is_closed(self) -> bool:
@@ -181,7 +193,10 @@ class DriverConnection(ABC):
     @property
     @abstractmethod
     def is_standby(self) -> bool | None:
-        """Whether the server is a reader, from what it reports unasked; None if it does not."""
+        """Whether the server is a reader: as it reports unasked, or said when the session began.
+
+        None if it does neither.
+        """
 
     @property
     @abstractmethod
@@ -190,7 +205,10 @@ class DriverConnection(ABC):
 
     @property
     def is_ready(self) -> bool:
-        """Open, settled and in no transaction. Asked at each release: worth a shorter way."""
+        """Open, settled and in no transaction, nor in need of a rollback to forget one.
+
+        Asked at each release: worth a shorter way.
+        """
         return not self.is_closed and not self.in_transaction and self.is_settled
 
     @property
@@ -238,7 +256,15 @@ class DriverConnection(ABC):
 
     @abstractmethod
     async def rollback(self) -> None:
-        """Roll back; nothing happens when no transaction is open."""
+        """Roll back, or forget a transaction that ended by itself; nothing happens without one."""
+
+    @abstractmethod
+    def hold_lock_timeout(self, seconds: float) -> None:
+        """Let a limit for each wait for a lock go in front of the next pipelined sets of values.
+
+        It holds until the end of their transaction. Nothing happens where the engine has no such
+        limit.
+        """
 
     @abstractmethod
     async def copy_in(
@@ -252,7 +278,8 @@ class DriverConnection(ABC):
         Args:
             table: Name, or schema and name; not quoted.
             columns: Names of the columns, not quoted, in the order of the values.
-            rows: The values; taken as they are needed, in bounded memory.
+            rows: The values; taken as they are needed, in bounded memory. A
+                :class:`ColumnBatches` may be encoded by column.
         """
 
     @abstractmethod

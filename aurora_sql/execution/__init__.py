@@ -1,12 +1,14 @@
 """How one statement runs: deadline, lease, prepared statement, errors, retries."""
 
 from aurora_sql.execution._attempts import Attempts, deadline_exceeded, part_with
+from aurora_sql.execution._cache import ReadCache
 from aurora_sql.execution._connection_runner import (
     ConnectionRunner,
     roll_back,
     undo_limit,
 )
 from aurora_sql.execution._context import Context
+from aurora_sql.execution._count import StatementCount, count_statements
 from aurora_sql.execution._namespace import (
     BoundBatch,
     BoundScript,
@@ -30,12 +32,15 @@ __all__ = [
     "Lessor",
     "PoolRunner",
     "Preparer",
+    "ReadCache",
     "RowStream",
     "Runner",
     "SqlNamespace",
+    "StatementCount",
     "StatementTree",
     "Watch",
     "call_limit",
+    "count_statements",
     "deadline_exceeded",
     "part_with",
     "roll_back",

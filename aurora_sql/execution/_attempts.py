@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aurora_sql.errors import (
     AuroraError,
+    ConflictError,
     ConnectionLost,
     DatabaseError,
     DeadlineExceeded,
+    LockTimeout,
     ParameterError,
     QueryCancelled,
     ReadOnlyInstance,
@@ -21,12 +24,17 @@ from aurora_sql.taxonomy import decide_error, may_rerun
 from aurora_sql.types import Access
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from aurora_sql.execution._context import Context
     from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
     from aurora_sql.taxonomy import Unit
+
+    Keep = Callable[[list[Any], Callable[[list[Any]], Any] | None], Any]
+
+# All that MySQL tells of the place of an error.
+_NEAR = re.compile(r"near '(.*)' at line ([0-9]+)", re.DOTALL)
 
 
 def explain(
@@ -44,7 +52,7 @@ def explain(
     """
     if not isinstance(error, AuroraError):
         return
-    position = error.position if isinstance(error, DatabaseError) else None
+    position = _position(error, variant) if isinstance(error, DatabaseError) else None
     where = statement.where
     if position is not None and statement.path is not None:
         where = f"{statement.name} ({variant.place(position)})"
@@ -60,6 +68,14 @@ def explain(
             f"{name}={value!r}" for name, value in zip(variant.parameters, args, strict=False)
         )
         error.add_note(f"parameters: {given or 'none'}")
+
+
+def _position(error: DatabaseError, variant: Variant) -> int | None:
+    """Number of the character that an error is about, None where it does not tell."""
+    if error.position is not None or variant.statement.dialect != "mysql":
+        return error.position
+    found = _NEAR.search(error.message)
+    return None if found is None else variant.position_near(int(found[2]), found[1])
 
 
 def name_parameter(error: BaseException, statement: Statement, variant: Variant) -> None:
@@ -122,6 +138,41 @@ def explained(
         raise
 
 
+class Trace:
+    """What an observer wants to know of one call, filled in along the way.
+
+    Attributes:
+        attempts: How often it was sent.
+        instance: Id of the instance that answered last.
+        keep: Makes the result of the rows and of what would finish them; None to finish them.
+    """
+
+    __slots__ = ("attempts", "instance", "keep")
+
+    def __init__(self) -> None:
+        self.keep: Keep | None = None
+        self.attempts = 0
+        self.instance = ""
+
+    def note(self, pool: Named) -> None:
+        """Count an attempt."""
+        self.attempts += 1
+        self.instance = pool.name
+
+    def follow(self, other: Trace) -> None:
+        """Take over what was found out elsewhere."""
+        self.attempts = other.attempts
+        self.instance = other.instance
+
+
+class Named(Protocol):
+    """What has a name: a pool, or what stands before pools."""
+
+    @property
+    def name(self) -> str:
+        """The instance."""
+
+
 class Attempts:
     """The attempts of one unit of work, from the first failure on.
 
@@ -132,10 +183,11 @@ class Attempts:
 
     Attributes:
         count: Attempts that were begun.
+        conflicts: How many of them a reader cut short by what it replays.
         paid: Tokens that the last retry took from the budget; a success gives them back.
     """
 
-    __slots__ = ("_context", "_enabled", "_waits", "_what", "count", "paid")
+    __slots__ = ("_context", "_enabled", "_waits", "_what", "conflicts", "count", "paid")
 
     def __init__(self, context: Context, what: str, *, enabled: bool = True) -> None:
         self._context = context
@@ -143,6 +195,7 @@ class Attempts:
         self._enabled = enabled and context.retry_enabled
         self._waits: Iterator[float] | None = None
         self.count = 1
+        self.conflicts = 0
         self.paid = 1
 
     async def again(self, error: BaseException, unit: Unit, access: Access, limit: float) -> None:
@@ -190,10 +243,30 @@ def part_with(pooled: Pooled, error: BaseException | None, access: Access) -> No
     """Keep a connection from being lent again that took a write for one to a reader.
 
     The server behind it was demoted, or the session became read-only when the server did; a new
-    connection finds out who is the writer now.
+    connection finds out who is the writer now. A reader's own connection is as good as before: the
+    error says that it was one.
     """
-    if isinstance(error, ReadOnlyInstance) and access is Access.WRITE:
+    if pooled.read_only and isinstance(error, DatabaseError):
+        error.on_reader = True
+        if isinstance(error, ReadOnlyInstance):
+            text = (
+                f"{error.message}: this writes, and it was sent to a reader; run it by db or"
+                " db.writer, and drop `role: reader` from the statement if it says so"
+            )
+            error.args = (text,)
+    elif isinstance(error, ReadOnlyInstance) and access is Access.WRITE:
         pooled.retire()
+
+
+def lost_to_replay(error: BaseException) -> bool:
+    """Whether a reader has cut a read short to replay what contradicts it.
+
+    All conflicts of a reader are with what it replays, since nothing else writes there. Only
+    whoever waited for a lock asked for what he got.
+    """
+    return (
+        isinstance(error, ConflictError) and error.on_reader and not isinstance(error, LockTimeout)
+    )
 
 
 def soften(error: BaseException, access: Access, *, in_transaction: bool) -> None:

@@ -17,6 +17,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aurora_sql.execution._catalogue_mysql import reach
+from aurora_sql.types import Access
+
 if TYPE_CHECKING:
     from aurora_sql.drivers import DriverConnection
     from aurora_sql.statements import Statement, Variant
@@ -190,6 +193,8 @@ async def inspect(connection: DriverConnection, statement: Statement, variant: V
     more careful, never less.
     """
     promised = statement.session_clean
+    if statement.dialect == "mysql":
+        return await _inspect_mysql(connection, statement)
     if statement.command not in _DML:
         return Findings(clean=promised, volatile=True)
     text = variant.sql.lower()
@@ -207,3 +212,15 @@ async def inspect(connection: DriverConnection, statement: Statement, variant: V
     row = rows[0]
     # `session: clean` is a promise about the session, not about what is written.
     return Findings(clean=promised or not row["unclean"], volatile=row["volatile"])
+
+
+async def _inspect_mysql(connection: DriverConnection, statement: Statement) -> Findings:
+    promised = statement.session_clean
+    shows = statement.access is Access.READ and not statement.access_declared
+    if statement.command == "OTHER" and not shows:
+        return Findings(clean=promised, volatile=True)
+    functions = {name.rpartition(".")[2] for name in statement.functions}
+    # SELECT … FOR UPDATE is a write, yet no trigger runs.
+    changes = statement.command not in ("SELECT", "OTHER")
+    found = await reach(connection, statement.identifiers, functions, changes=changes)
+    return Findings(clean=promised or not found.unclean, volatile=found.volatile)

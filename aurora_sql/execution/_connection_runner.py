@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from aurora_sql.deadlines import current_deadline
-from aurora_sql.errors import AuroraError, ParameterError, UsageError
+from aurora_sql.deadlines import Watched, surrounding_deadline
+from aurora_sql.errors import (
+    AuroraError,
+    ParameterError,
+    RowValidationError,
+    TransactionAborted,
+    UsageError,
+)
 from aurora_sql.execution._attempts import (
     deadline_exceeded,
     explain,
@@ -16,12 +22,13 @@ from aurora_sql.execution._attempts import (
     settle_wait,
     soften,
 )
+from aurora_sql.execution._count import announce
 from aurora_sql.execution._prepare import forget_stale
 from aurora_sql.execution._stream import RowStream
 from aurora_sql.execution._watch import Watch, call_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 
     from aurora_sql.drivers import Begin
     from aurora_sql.execution._context import Context
@@ -72,7 +79,27 @@ async def batch_on(
     write_sent: bool,
 ) -> None:
     """Run a statement on a connection once for each set of values, pipelined."""
+    await sets_on(context, pooled, statement, variant, rows, limit, write_sent=write_sent)
+
+
+async def sets_on(
+    context: Context,
+    pooled: Pooled,
+    statement: Statement,
+    variant: Variant,
+    sets: Iterable[Sequence[Any]],
+    limit: float,
+    *,
+    write_sent: bool,
+    fetch: bool = False,
+    lock_timeout: float | None = None,
+) -> list[Any]:
+    """The same, and return the rows of all runs where ``fetch`` says so.
+
+    With ``lock_timeout``, seconds, the server waits so long for a lock at most.
+    """
     entry: Entry | None = None
+    rows: list[Any] = []
     try:
         with (
             explained(context, statement, variant, ()),
@@ -80,11 +107,17 @@ async def batch_on(
         ):
             entry = await entry_for(context, pooled, statement, variant)
             pooled.dirty |= not entry.clean
-            await entry.prepared.execute_many(rows)
+            if lock_timeout is not None:
+                pooled.driver.hold_lock_timeout(lock_timeout)
+            if fetch:
+                rows = await entry.prepared.fetch_many(sets)
+            else:
+                await entry.prepared.execute_many(sets)
     except AuroraError as error:
         forget_stale(pooled, variant, entry, error)
         raise
     entry.used = True
+    return rows
 
 
 async def roll_back(context: Context, pooled: Pooled, until: float = math.inf) -> None:
@@ -96,7 +129,7 @@ async def roll_back(context: Context, pooled: Pooled, until: float = math.inf) -
         until: Loop time of the transaction's own limit.
     """
     driver = pooled.driver
-    if driver.is_closed or not driver.is_settled or not driver.in_transaction:
+    if driver.is_closed or not driver.is_settled or driver.is_ready:
         return
     limit = undo_limit(context, until)
     with Watch(context, pooled, limit, what="ROLLBACK", write_sent=False):
@@ -149,6 +182,8 @@ async def stream_on(
             finish = entry.finish
             yield rows if finish is None else finish(rows)
     except AuroraError as error:
+        if owner is not None:
+            owner.fail(error)
         forget_stale(pooled, variant, entry, error)
         raise
     finally:
@@ -180,6 +215,13 @@ def _step_limit(context: Context, statement: Statement, owner: ConnectionRunner 
     return min(limit, owner.limit)
 
 
+def _would_commit(statement: Statement) -> UsageError:
+    return UsageError(
+        f"{statement.where}: it ends the open transaction on MySQL, as DDL does there, and nothing "
+        "before it could be rolled back; run it outside of the transaction"
+    )
+
+
 class ConnectionRunner:
     """Runs statements on one leased connection, one at a time.
 
@@ -195,6 +237,9 @@ class ConnectionRunner:
         begin: The same; None from the moment that BEGIN is sent. It travels with the first
             statement where that is prepared already, which saves its round trip.
         sources: Cursors of streams that are not at their end.
+        failed: A statement failed where the server would go on: nothing runs any more until a
+            savepoint before it, or the whole transaction, is rolled back.
+        touched: Names of cached statements whose answers are out of date once it has committed.
     """
 
     __slots__ = (
@@ -208,8 +253,10 @@ class ConnectionRunner:
         "_timeout",
         "_what",
         "begin",
+        "failed",
         "limit",
         "sources",
+        "touched",
     )
 
     def __init__(
@@ -224,6 +271,8 @@ class ConnectionRunner:
         self.limit = limit
         self.begin: Begin | None = begin
         self.sources: set[AsyncGenerator[list[Any], None]] = set()
+        self.failed = False
+        self.touched: tuple[str, ...] = ()
         # Cursors of streams that were left early, to be closed before the next statement.
         self._left: list[AsyncGenerator[list[Any], None]] = []
         self._leased: Pooled | None = pooled
@@ -286,8 +335,14 @@ class ConnectionRunner:
 
         Raises:
             UsageError: As :meth:`connection`.
+            TransactionAborted: A statement before it failed.
         """
         pooled = self.connection()
+        if self.failed:
+            raise TransactionAborted(
+                f"a statement of this {self._what} failed before: roll back, or put what may fail"
+                " into a savepoint"
+            )
         begin = self.begin
         if begin is not None:
             limit = min(call_limit(self._context, None), self.limit)
@@ -305,17 +360,35 @@ class ConnectionRunner:
         self._ready = pooled
         return pooled
 
+    def fail(self, error: BaseException) -> None:
+        """Note that a statement failed, as PostgreSQL's server does by itself."""
+        leased = self._leased
+        sent_nothing = isinstance(error, ParameterError | RowValidationError | UsageError)
+        if leased is not None and not leased.driver.errors_abort and not sent_nothing:
+            self.failed = True
+            self._ready = None
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self.fail(error)
+            raise
+
     async def _first(self, variant: Variant) -> tuple[Pooled, Begin | None]:
         """Return the connection, and the BEGIN that travels with a variant, prepared already."""
         begin = self.begin
-        if begin is None or variant not in self.connection().prepared:
+        if begin is None or self.failed or variant not in self.connection().prepared:
             return await self.ready(), None
         return self.connection(), begin
 
-    async def run(  # noqa: C901, PLR0912 - the hot path stands in one piece: each call would cost
+    async def run(  # noqa: C901, PLR0912, PLR0915 - the hot path stands in one piece: each call would cost
         self, statement: Statement, params: dict[str, Any]
     ) -> Any:
         """Run a statement and return what its cardinality promises."""
+        if statement.commits_implicitly:
+            raise _would_commit(statement)
         variant, args = statement.bind(params)
         begin: Begin | None = None
         pooled = self._ready
@@ -323,10 +396,13 @@ class ConnectionRunner:
             pooled, begin = await self._first(variant)
         now = self._time()
         limit = now + (statement.timeout or self._timeout)
-        surrounding = current_deadline()
-        if surrounding is not None and surrounding < limit:
-            limit = surrounding
-        if self.limit < limit:  # noqa: PLR1730 - min() would cost more than the rest of this
+        surrounding = surrounding_deadline()
+        if surrounding is not None:
+            if type(surrounding) is Watched:
+                surrounding.watcher.starting(statement, self._context)
+            if surrounding < limit:  # noqa: PLR1730 - min() would cost more than the rest of this
+                limit = surrounding
+        if self.limit < limit:  # noqa: PLR1730 - the same
             limit = self.limit
         if limit <= now:
             raise deadline_exceeded(statement.where, write_sent=False)
@@ -350,6 +426,7 @@ class ConnectionRunner:
             failure = settle_wait(pooled, task, error, what=statement.where, write_sent=False)
             if isinstance(error, ParameterError) and not pooled.driver.in_transaction:
                 self.begin, self._ready = begin, None  # nothing was sent, BEGIN neither
+            self.fail(failure)
             if entry is not None:
                 pooled.dirty |= not entry.clean
             forget_stale(pooled, variant, entry, error)
@@ -366,6 +443,19 @@ class ConnectionRunner:
         finish = entry.finish
         return rows if finish is None else finish(rows)
 
+    async def run_cached(self, statement: Statement, params: dict[str, Any]) -> Any:
+        """As :meth:`run`: a transaction sees its own writes and its snapshot, no kept answers."""
+        return await self.run(statement, params)
+
+    async def run_invalidating(self, statement: Statement, params: dict[str, Any]) -> Any:
+        """As :meth:`run`, and note what is out of date once the transaction has committed."""
+        self.touched += statement.invalidates
+        return await self.run(statement, params)
+
+    async def run_together(self, statement: Statement, params: dict[str, Any]) -> Any:
+        """As :meth:`run`: a transaction runs one statement after the other."""
+        return await self.run(statement, params)
+
     async def run_once(self, statement: Statement, params: dict[str, Any]) -> Any:
         """As :meth:`run`: that it is applied once is up to the transaction."""
         return await self.run(statement, params)
@@ -373,17 +463,53 @@ class ConnectionRunner:
     async def run_batch(self, statement: Statement, sets: Iterable[Mapping[str, Any]]) -> None:
         """Run a statement once for each set of parameters, pipelined."""
         variant, rows = statement.bind_many(sets)
+        self.touched += statement.invalidates
+        announce(statement, self._context)
         context, pooled = self._context, await self.ready()
         limit = min(call_limit(context, statement.timeout), self.limit)
-        await batch_on(context, pooled, statement, variant, rows, limit, write_sent=False)
+        with self._failing():
+            await batch_on(context, pooled, statement, variant, rows, limit, write_sent=False)
+
+    async def run_sets(
+        self,
+        variant: Variant,
+        sets: Sequence[Sequence[Any]],
+        *,
+        fetch: bool,
+        lock_timeout: float,
+    ) -> list[Any]:
+        """Run a statement once for each set of values, pipelined; the rows of all runs.
+
+        Until the end of the transaction, the server waits ``lock_timeout`` seconds for a lock.
+        """
+        statement = variant.statement
+        context, pooled = self._context, await self.ready()
+        limit = min(call_limit(context, statement.timeout), self.limit)
+        with self._failing():
+            return await sets_on(
+                context,
+                pooled,
+                statement,
+                variant,
+                sets,
+                limit,
+                write_sent=False,
+                fetch=fetch,
+                lock_timeout=lock_timeout,
+            )
 
     async def run_script(self, statement: Statement) -> None:
         """Run several statements without parameters, as part of the transaction."""
+        if statement.commits_implicitly:
+            raise _would_commit(statement)
         variant, _ = statement.bind({})
+        self.touched += statement.invalidates
+        announce(statement, self._context)
         context, pooled = self._context, await self.ready()
         pooled.dirty |= not statement.session_clean
         limit = min(call_limit(context, statement.timeout), self.limit)
         with (
+            self._failing(),
             explained(context, statement, variant, ()),
             Watch(context, pooled, limit, what=statement.where, write_sent=False),
         ):
@@ -392,6 +518,8 @@ class ConnectionRunner:
     def stream(self, statement: Statement, params: dict[str, Any], batch: int) -> RowStream[Any]:
         """Return the rows of a statement through a server-side cursor of the transaction."""
         variant, args = statement.bind(params)
+        self.touched += statement.invalidates
+        announce(statement, self._context)
         return RowStream(
             stream_on(self._context, self.connection(), statement, variant, args, batch, self),
             statement.name,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aurora_sql.deadlines import Sweeper
+    from aurora_sql.execution._cache import ReadCache
     from aurora_sql.execution._prepare import Preparer
     from aurora_sql.instrumentation import Event, Observer
     from aurora_sql.retry import RetryBudget, RetryPolicy
@@ -33,10 +34,12 @@ class Context:
         detailed_errors: ``enable_detailed_errors``.
         sensitive_data: ``enable_sensitive_data_logging``.
         observers: Who is told of events.
+        cache: Kept answers of statements.
         current_task: Returns the running task; each call on the hot path asks for it.
     """
 
     __slots__ = (
+        "cache",
         "command_timeout",
         "current_task",
         "detailed_errors",
@@ -63,6 +66,7 @@ class Context:
         detailed_errors: bool,
         sensitive_data: bool,
         observers: Sequence[Observer],
+        cache: ReadCache,
     ) -> None:
         self.loop = loop
         self.sweeper = sweeper
@@ -74,6 +78,7 @@ class Context:
         self.detailed_errors = detailed_errors
         self.sensitive_data = sensitive_data
         self.observers = tuple(observers)
+        self.cache = cache
         self.current_task = _current_task(loop)
 
     def emit(self, event: Event) -> None:

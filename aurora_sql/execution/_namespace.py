@@ -23,6 +23,19 @@ class Runner(Protocol):
     def run(self, statement: Statement, params: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         """Run a statement and return what its cardinality promises."""
 
+    def run_cached(self, statement: Statement, params: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+        """Run a read whose answer may have been kept."""
+
+    def run_invalidating(
+        self, statement: Statement, params: dict[str, Any]
+    ) -> Coroutine[Any, Any, Any]:
+        """Run a write that puts kept answers out of date."""
+
+    def run_together(
+        self, statement: Statement, params: dict[str, Any]
+    ) -> Coroutine[Any, Any, Any]:
+        """Run a statement with others that wait at the same moment."""
+
     def run_once(self, statement: Statement, params: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         """Run a write exactly once, also where its COMMIT is not answered."""
 
@@ -84,6 +97,36 @@ class BoundOnce(BoundStatement):
         self._run = runner.run_once
 
 
+class BoundCached(BoundStatement):
+    """A statement with ``cache:``."""
+
+    __slots__ = ()
+
+    def __init__(self, runner: Runner, statement: Statement) -> None:
+        super().__init__(runner, statement)
+        self._run = runner.run_cached
+
+
+class BoundInvalidating(BoundStatement):
+    """A statement with ``invalidates:``."""
+
+    __slots__ = ()
+
+    def __init__(self, runner: Runner, statement: Statement) -> None:
+        super().__init__(runner, statement)
+        self._run = runner.run_invalidating
+
+
+class BoundTogether(BoundStatement):
+    """A statement with ``coalesce: on``."""
+
+    __slots__ = ()
+
+    def __init__(self, runner: Runner, statement: Statement) -> None:
+        super().__init__(runner, statement)
+        self._run = runner.run_together
+
+
 class BoundBatch(BoundStatement):
     """A ``:batch`` statement: ``await db.sql.users.add_all([{...}, {...}])``."""
 
@@ -106,13 +149,20 @@ class BoundScript(BoundStatement):
         return self._runner.run_script(self.statement)
 
 
-_BOUND = {Cardinality.BATCH: BoundBatch, Cardinality.SCRIPT: BoundScript}
+_SEVERAL = {Cardinality.BATCH: BoundBatch, Cardinality.SCRIPT: BoundScript}
 
 
 def _bound_class(statement: Statement) -> type[BoundStatement]:
-    if statement.retry == "exactly_once":
-        return BoundOnce
-    return _BOUND.get(statement.cardinality, BoundStatement)
+    several = _SEVERAL.get(statement.cardinality)
+    if several is not None:
+        return several
+    if statement.invalidates:
+        return BoundInvalidating
+    if statement.cache is not None:
+        return BoundCached
+    if statement.coalesce:
+        return BoundTogether
+    return BoundOnce if statement.retry == "exactly_once" else BoundStatement
 
 
 class StatementTree:

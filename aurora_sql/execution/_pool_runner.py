@@ -7,13 +7,15 @@ dictionary look-ups. What is rare (a first use, a failure, an observer) stands e
 from __future__ import annotations
 
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from aurora_sql.deadlines import current_deadline
+from aurora_sql.deadlines import Watched, surrounding_deadline
 from aurora_sql.drivers import Begin
 from aurora_sql.errors import (
     AuroraError,
     ConnectionFailed,
+    ConnectionLost,
     DeadlineExceeded,
     FailoverTimeout,
     PoolTimeout,
@@ -22,16 +24,26 @@ from aurora_sql.errors import (
 )
 from aurora_sql.execution._attempts import (
     Attempts,
+    Trace,
     attempts_of,
     deadline_exceeded,
     explain,
     explained,
+    lost_to_replay,
     name_parameter,
     part_with,
     settle_wait,
     soften,
 )
-from aurora_sql.execution._connection_runner import batch_on, roll_back, stream_on
+from aurora_sql.execution._cache import CachedReads
+from aurora_sql.execution._coalesce import Coalescer
+from aurora_sql.execution._connection_runner import (
+    batch_on,
+    roll_back,
+    sets_on,
+    stream_on,
+)
+from aurora_sql.execution._count import announce
 from aurora_sql.execution._prepare import forget_stale
 from aurora_sql.execution._stream import RowStream
 from aurora_sql.execution._watch import Watch, call_limit
@@ -44,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import (
         AsyncGenerator,
         AsyncIterator,
+        Awaitable,
         Callable,
         Coroutine,
         Iterable,
@@ -51,10 +64,24 @@ if TYPE_CHECKING:
         Sequence,
     )
 
+    from aurora_sql.execution._connection_runner import ConnectionRunner
     from aurora_sql.execution._context import Context
     from aurora_sql.execution._prepare import Entry
     from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
+
+    _Told = Callable[[Statement, dict[str, Any]], Coroutine[Any, Any, Any]]
+
+    class _Run(Protocol):
+        """Runs a statement and fills in what observers want to know."""
+
+        def __call__(
+            self, statement: Statement, params: dict[str, Any], trace: Trace | None = None
+        ) -> Coroutine[Any, Any, Any]: ...
+
+    Once = Callable[
+        [Statement, Callable[[ConnectionRunner], Awaitable[Any]]], Coroutine[Any, Any, Any]
+    ]
 
 
 class Lessor(Protocol):
@@ -74,28 +101,18 @@ class Lessor(Protocol):
         """Give a connection back."""
 
 
-class Trace:
-    """What an observer wants to know of one call, filled in along the way."""
-
-    __slots__ = ("attempts", "instance")
-
-    def __init__(self) -> None:
-        self.attempts = 0
-        self.instance = ""
-
-    def note(self, pool: Lessor) -> None:
-        """Count an attempt."""
-        self.attempts += 1
-        self.instance = pool.name
-
-
 class PoolRunner:
     """Runs statements on leases of the pools.
 
     Args:
         context: What all calls share.
         choose: Picks the pool for a statement, or what stands for one.
-        run_once: Runs a write exactly once, which takes a transaction; None where nobody asks.
+        once: Does what a write takes exactly once, in a transaction; None where nobody asks.
+        elsewhere: Picks the pool for a read that was cut short by what its reader replays, from
+            that reader's pool and how often it was; ``choose`` by default.
+        spread: Among how many instances ``choose`` spreads a statement. Without it every call
+            goes alone, whatever its statement says.
+        caches: Answers of cached statements may be used again. Without it the server is asked.
     """
 
     __slots__ = (
@@ -104,19 +121,27 @@ class PoolRunner:
         "_context",
         "_current_task",
         "_due",
-        "_run_once",
+        "_elsewhere",
+        "_once",
         "_time",
         "_timeout",
         "run",
+        "run_cached",
+        "run_together",
     )
 
     def __init__(
         self,
         context: Context,
         choose: Callable[[Statement], Lessor],
-        run_once: Callable[[Statement, dict[str, Any]], Coroutine[Any, Any, Any]] | None = None,
+        once: Once | None = None,
+        elsewhere: Callable[[Lessor, int], Lessor] | None = None,
+        spread: Callable[[Statement], int] | None = None,
+        *,
+        caches: bool = False,
     ) -> None:
-        self._run_once = run_once
+        self._once = once
+        self._elsewhere = elsewhere
         self._context = context
         self._choose = choose
         self._time = context.loop.time
@@ -126,22 +151,34 @@ class PoolRunner:
         self._budget = context.retry_budget
         # Chosen once: a call pays for observers only where there are any.
         self.run = self._run_observed if context.observers else self._run
+        self.run_together: _Told = self._run_apart
+        read_together: _Run = self._run
+        if spread is not None:
+            read_together = Coalescer(context, self, self._run, spread).run
+            self.run_together = self._told(read_together)
+        self.run_cached: _Told = self.run_together
+        if caches:
+            self.run_cached = self._told(CachedReads(context, self._run, read_together).run)
 
-    async def _run(  # noqa: C901, PLR0912 - the hot path stands in one piece: each call would cost
+    async def _run(  # noqa: C901, PLR0912, PLR0915 - the hot path in one piece: each call would cost
         self, statement: Statement, params: dict[str, Any], trace: Trace | None = None
     ) -> Any:
         """Run a statement and return what its cardinality promises."""
         variant, args = statement.bind(params)
         now = self._time()
         limit = now + (statement.timeout or self._timeout)
-        surrounding = current_deadline()
-        if surrounding is not None and surrounding < limit:
-            limit = surrounding
-            if limit <= now:
-                raise deadline_exceeded(statement.where, write_sent=False)
+        surrounding = surrounding_deadline()
+        if surrounding is not None:
+            if type(surrounding) is Watched:
+                surrounding.watcher.starting(statement, self._context)
+            if surrounding < limit:
+                limit = surrounding
+                if limit <= now:
+                    raise deadline_exceeded(statement.where, write_sent=False)
         attempts: Attempts | None = None
+        moved: Lessor | None = None
         while True:
-            pool = self._choose(statement)
+            pool = self._choose(statement) if moved is None else moved
             pooled = pool.try_acquire(now)
             if pooled is None:
                 pool, pooled = await self._acquire(pool, statement, limit)
@@ -154,6 +191,8 @@ class PoolRunner:
                 entry = pooled.prepared.get(variant)
                 if entry is None:
                     entry = await self._context.preparer.prepare(pooled, statement, variant)
+                    if statement.repeatable:
+                        await entry.keep_one_plan(args)
                 if entry.rowless:
                     rows = await entry.execute(args)
                 else:
@@ -171,6 +210,8 @@ class PoolRunner:
                     self._budget.give(1 if attempts is None else attempts.paid)
                 if trace is not None:
                     trace.note(pool)
+                    if trace.keep is not None:
+                        return trace.keep(rows, entry.finish)  # type: ignore[arg-type]  # rows: it is a read
                 finish = entry.finish
                 return rows if finish is None else finish(rows)
             if trace is not None:
@@ -179,15 +220,28 @@ class PoolRunner:
                 attempts = attempts_of(self._context, statement)
             access = statement.access if entry is None else entry.access
             await attempts.again(failure, Unit.STATEMENT, access, limit)
+            moved = self._move(pool, failure, attempts)
             now = self._time()
 
     async def _run_observed(self, statement: Statement, params: dict[str, Any]) -> Any:
         """The same, and tell the observers."""
+        return await self._observe(self._run, statement, params)
+
+    def _told(self, run: _Run) -> _Told:
+        """The same, and tell the observers where there are any."""
+        return partial(self._observe, run) if self._context.observers else run
+
+    async def _observe(
+        self,
+        run: _Run,
+        statement: Statement,
+        params: dict[str, Any],
+    ) -> Any:
         trace = Trace()
         started = self._time()
         error: str | None = None
         try:
-            return await self._run(statement, params, trace)
+            return await run(statement, params, trace)
         except BaseException as failure:
             error = type(failure).__name__
             raise
@@ -201,6 +255,15 @@ class PoolRunner:
                     error,
                 )
             )
+
+    def _move(self, pool: Lessor, failure: BaseException, attempts: Attempts) -> Lessor | None:
+        """Return where to run a read that its reader has cut short; None for where it belongs."""
+        # Between two commands of a transaction the replay ends the session instead.
+        ended = attempts.conflicts > 0 and isinstance(failure, ConnectionLost)
+        if self._elsewhere is None or not (ended or lost_to_replay(failure)):
+            return None
+        attempts.conflicts += 1
+        return self._elsewhere(pool, attempts.conflicts)
 
     async def _acquire(
         self, pool: Lessor, statement: Statement, limit: float
@@ -264,35 +327,105 @@ class PoolRunner:
 
     # The rarer kinds of statements
 
+    async def run_invalidating(self, statement: Statement, params: dict[str, Any]) -> Any:
+        """Run a write, and drop the answers that it puts out of date."""
+        run = self.run_together if statement.coalesce else self._run_apart
+        with self._context.cache.written(statement.invalidates):
+            return await run(statement, params)
+
+    async def _run_apart(self, statement: Statement, params: dict[str, Any]) -> Any:
+        """Run a statement alone that could travel with others."""
+        if statement.retry == "exactly_once":
+            return await self.run_once(statement, params)
+        return await self.run(statement, params)
+
     async def run_once(self, statement: Statement, params: dict[str, Any]) -> Any:
         """Run a write exactly once, also where its COMMIT is not answered."""
-        if self._run_once is None:
+        statement.bind(params)  # what is wrong with the parameters is told before anything is sent
+        return await self.once(statement, lambda runner: runner.run(statement, params))
+
+    async def once(
+        self, statement: Statement, work: Callable[[ConnectionRunner], Awaitable[Any]]
+    ) -> Any:
+        """Do what a write takes exactly once, in a transaction."""
+        if self._once is None:
             raise UsageError(f"{statement.where}: nothing runs it exactly once here")
-        return await self._run_once(statement, params)
+        return await self._once(statement, work)
+
+    async def run_sets(
+        self,
+        variant: Variant,
+        sets: Sequence[Sequence[Any]],
+        *,
+        fetch: bool,
+        trace: Trace,
+        lock_timeout: float,
+    ) -> list[Any]:
+        """Run a write once for each set of values, pipelined, all or nothing.
+
+        Args:
+            variant: The write.
+            sets: Values in its order.
+            fetch: Return the rows of all runs.
+            trace: What observers want to know.
+            lock_timeout: Seconds that it waits for a lock.
+        """
+        context, statement = self._context, variant.statement
+        limit = call_limit(context, statement.timeout)
+        attempts: Attempts | None = None
+        while True:
+            pool = self._choose(statement)
+            try:
+                async with self.lease(statement, pool) as (pooled, until):
+                    trace.note(pool)
+                    return await sets_on(
+                        context,
+                        pooled,
+                        statement,
+                        variant,
+                        sets,
+                        min(limit, until),
+                        write_sent=True,
+                        fetch=fetch,
+                        lock_timeout=lock_timeout,
+                    )
+            except AuroraError as error:
+                if attempts is None:
+                    attempts = attempts_of(context, statement)
+                await attempts.again(error, Unit.STATEMENT, Access.WRITE, limit)
 
     async def run_batch(self, statement: Statement, sets: Iterable[Mapping[str, Any]]) -> None:
         """Run a statement once for each set of parameters, pipelined, all or nothing."""
         variant, rows = statement.bind_many(sets)
-        async with self.lease(statement) as (pooled, limit):
-            await batch_on(self._context, pooled, statement, variant, rows, limit, write_sent=True)
+        announce(statement, self._context)
+        with self._context.cache.written(statement.invalidates):
+            async with self.lease(statement) as (pooled, limit):
+                await batch_on(
+                    self._context, pooled, statement, variant, rows, limit, write_sent=True
+                )
 
     async def run_script(self, statement: Statement) -> None:
         """Run several statements without parameters, in one implicit transaction."""
         variant, _ = statement.bind({})
+        announce(statement, self._context)
         async with self.lease(statement) as (pooled, limit):
             what = statement.where
             pooled.dirty = not statement.session_clean
             with (
+                self._context.cache.written(statement.invalidates),
                 explained(self._context, statement, variant, ()),
                 Watch(self._context, pooled, limit, what=what, write_sent=True),
             ):
                 await pooled.driver.execute(variant.sql)
 
     @asynccontextmanager
-    async def lease(self, statement: Statement) -> AsyncIterator[tuple[Pooled, float]]:
+    async def lease(
+        self, statement: Statement, chosen: Lessor | None = None
+    ) -> AsyncIterator[tuple[Pooled, float]]:
         """Lease a connection for a statement; yield it with the call's deadline."""
         limit = call_limit(self._context, statement.timeout)
-        pool, pooled = await self._acquire(self._choose(statement), statement, limit)
+        pool = self._choose(statement) if chosen is None else chosen
+        pool, pooled = await self._acquire(pool, statement, limit)
         try:
             yield pooled, limit
         except BaseException as error:
@@ -317,11 +450,16 @@ class PoolRunner:
 
         Until the first batch is handed out, an attempt that failed can be made again unseen.
         """
+        announce(statement, self._context)
         attempts: Attempts | None = None
+        moved: Lessor | None = None
         while True:
             started = False
+            pool = self._choose(statement) if moved is None else moved
             try:
-                async with aclosing(self._attempt(statement, variant, args, batch)) as batches:
+                async with aclosing(
+                    self._attempt(pool, statement, variant, args, batch)
+                ) as batches:
                     async for rows in batches:
                         started = True
                         yield rows
@@ -332,14 +470,20 @@ class PoolRunner:
                     attempts = attempts_of(self._context, statement)
                 limit = call_limit(self._context, statement.timeout)
                 await attempts.again(error, Unit.STATEMENT, statement.access, limit)
+                moved = self._move(pool, error, attempts)
             else:
                 return
 
     async def _attempt(
-        self, statement: Statement, variant: Variant, args: Sequence[Any], batch: int
+        self,
+        pool: Lessor,
+        statement: Statement,
+        variant: Variant,
+        args: Sequence[Any],
+        batch: int,
     ) -> AsyncGenerator[list[Any], None]:
         context, reading = self._context, statement.access is Access.READ
-        async with self.lease(statement) as (pooled, limit):
+        async with self.lease(statement, pool) as (pooled, limit):
             what, driver = statement.where, pooled.driver
             try:
                 with Watch(context, pooled, limit, what=what, write_sent=False):
@@ -359,7 +503,10 @@ class PoolRunner:
                     await roll_back(context, pooled)
                 return
             until = call_limit(context, statement.timeout)
-            with Watch(context, pooled, until, what=what, write_sent=True):
+            with (
+                context.cache.written(statement.invalidates),
+                Watch(context, pooled, until, what=what, write_sent=True),
+            ):
                 await driver.commit()
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from aurora_sql.statements import Statement, Variant
     from aurora_sql.types import Column
 
+_PLANNED_ANEW = 5
+_LONG = 64
+
 _FINDINGS_LAST = 60.0
 """Seconds for which the catalogue's answer about a statement serves further connections."""
 
@@ -71,6 +74,19 @@ class Entry:
             self.access = Access.WRITE if writes else Access.READ
         self.used = False
 
+    async def keep_one_plan(self, args: Sequence[Any]) -> None:
+        """Bring the server to keep one plan for arrays of all lengths.
+
+        PostgreSQL plans each of the first five executions anew, and any later one for which a plan
+        for these very values has been cheaper, planning included, than one for all: with few values
+        it always has been, and a plan costs more than a dozen look-ups. These are long, and end at
+        the first row.
+        Source: PostgreSQL's documentation, PREPARE, "Notes"; choose_custom_plan() in plancache.c.
+        """
+        longer = [[*column[:1]] * _LONG for column in args]
+        for _ in range(_PLANNED_ANEW + 1):
+            await self.fetch(longer, 1)
+
     async def begin_and_run(self, begin: Begin, args: Sequence[Any]) -> Any:
         """Open a transaction and run it: its rows, or the number of rows it affected."""
         if self.rowless:
@@ -78,8 +94,16 @@ class Entry:
         return await self.prepared.begin_and_fetch(begin, args, self.limit)
 
 
-class _Shape:
-    """What is the same for a variant on every connection to the database."""
+class Shape:
+    """What is the same for a variant on every connection to the database.
+
+    Attributes:
+        columns: What it returns.
+        findings: What the catalogue says of it.
+        finish: Turns rows into the result; None where the rows are the result.
+        known_until: When the catalogue is to be asked again, by the monotonic clock.
+        rows: The class of its rows.
+    """
 
     __slots__ = ("columns", "findings", "finish", "known_until", "rows")
 
@@ -111,7 +135,11 @@ class Preparer:
     def __init__(self, max_prepared: int) -> None:
         self._max_prepared = max_prepared
         # Weak: variants of a reloaded file or of forgotten ad hoc SQL go with their statement.
-        self._shapes: WeakKeyDictionary[Variant, _Shape] = WeakKeyDictionary()
+        self._shapes: WeakKeyDictionary[Variant, Shape] = WeakKeyDictionary()
+
+    def shape(self, variant: Variant) -> Shape | None:
+        """What is known of a variant that some connection has prepared."""
+        return self._shapes.get(variant)
 
     async def prepare(
         self, pooled: Pooled, statement: Statement, variant: Variant, model: type[Any] | None = None
@@ -144,7 +172,7 @@ class Preparer:
             if shape is None:
                 finish = build_finish(statement, prepared.columns, model)
                 name_columns(rows, (column.name for column in prepared.columns))
-                shape = self._shapes[variant] = _Shape(prepared.columns, finish, findings, rows)
+                shape = self._shapes[variant] = Shape(prepared.columns, finish, findings, rows)
         except BaseException:
             if driver.is_settled and not driver.is_closed:
                 await prepared.close()

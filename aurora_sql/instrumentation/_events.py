@@ -12,9 +12,10 @@ class StatementFinished:
 
     Attributes:
         statement: Name of the statement, ``<ad hoc>`` for SQL in the code.
-        instance: Id of the instance that answered last.
+        instance: Id of the instance that answered last; empty where none was asked.
         seconds: From the call to its result, waiting for a connection included.
-        attempts: How often it was sent, 1 in the common case.
+        attempts: How often it was sent, 1 in the common case; 0 where the answer came from the
+            cache, or from the query of another call.
         error: Name of the error's class, None when it went well.
     """
 
@@ -40,6 +41,24 @@ class RetryScheduled:
     attempt: int
     wait: float
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class CoalescingPaused:
+    """Calls of a statement marked ``coalesce: on`` go alone for a while.
+
+    Together they were slower, where the statement's plan depends on the values (``LIKE :p``,
+    ``:p IS NULL OR …``); or too many batches failed for the sake of one of their calls.
+
+    Attributes:
+        statement: Name of the statement.
+        reason: Why, with figures.
+        pause: Seconds until batches are tried again.
+    """
+
+    statement: str
+    reason: str
+    pause: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +117,29 @@ class InstanceSilent:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class RepeatedStatement:
+    """One statement ran so often in one context that it should not run one by one.
+
+    Attributes:
+        statement: Name of the statement, ``<ad hoc>`` for SQL in the code.
+        runs: How often, which is ``warn_at`` of ``count_statements()``.
+        advice: What to do instead.
+    """
+
+    statement: str
+    runs: int
+    advice: str
+
+
 Event = (
     StatementFinished
+    | RepeatedStatement
     | RetryScheduled
     | CommitAbandoned
     | CommitResolved
     | TopologyChanged
     | InstanceSilent
+    | CoalescingPaused
 )
 Observer = Callable[[Event], None]

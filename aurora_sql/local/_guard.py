@@ -18,7 +18,17 @@ import sys
 import time
 from pathlib import Path
 
-_PROGRAMS = frozenset({"postgres", "initdb", "cp", "pg_basebackup", "pg_waldump"})
+_PROGRAMS = frozenset(
+    {
+        "postgres", "initdb", "cp", "pg_basebackup", "pg_waldump",
+        "mysqld", "mariadbd", "mariadb-install-db", "mysql_install_db",
+    }
+)  # fmt: skip
+_NAME_LENGTH = 15
+"""Bytes of a program's name that Linux keeps."""
+_SHORT_NAMES = frozenset(name[:_NAME_LENGTH] for name in _PROGRAMS)
+_LOADERS = ("ld-linux", "ld-musl")
+"""Names of what runs a program with libraries of its own; the program is among its arguments."""
 _QUIT_SECONDS = 6.0
 """PostgreSQL itself kills its children 5 s after an immediate shutdown was asked for."""
 _KILL_SECONDS = 3.0
@@ -50,10 +60,16 @@ def processes(places: tuple[str, ...]) -> list[int]:
 def _works_in(pid: str, places: tuple[str, ...]) -> bool:
     base = f"/proc/{pid}"
     try:
-        if Path(base, "comm").read_text().strip() not in _PROGRAMS:
+        name = Path(base, "comm").read_text().strip()
+        loaded = name.startswith(_LOADERS)
+        if name not in _SHORT_NAMES and not loaded:
             return False
-        # Every server process works inside its data folder; initdb and cp name theirs.
+        # Every server process works inside its data folder; initdb and cp name theirs, and what
+        # names it in an option (--datadir=…) may not work there yet.
         words = Path(base, "cmdline").read_bytes().decode(errors="replace").split("\0")
+        if loaded and not any(Path(word).name in _PROGRAMS for word in words):
+            return False
+        words += [value for word in words if (value := word.partition("=")[2])]
         with contextlib.suppress(OSError):
             words.append(str(Path(base, "cwd").readlink()))
     except OSError:
@@ -74,7 +90,9 @@ def _processes_by_ps(places: tuple[str, ...]) -> list[int]:
     for line in listing.splitlines():
         pid, _, command = line.strip().partition(" ")
         words = command.split()
-        known = bool(words) and Path(words[0]).name in _PROGRAMS
+        # A script comes after the shell that runs it.
+        known = any(Path(word).name in _PROGRAMS for word in words[:2])
+        words += [value for word in words if (value := word.partition("=")[2])]
         if known and any(_inside(word, places) for word in words):
             found.append(int(pid))
     return found

@@ -7,6 +7,7 @@ threads. Imports nothing of the package: it must start in a few milliseconds.
 """
 
 import os
+import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
@@ -21,6 +22,10 @@ def main(arguments: list[str]) -> None:
     # then stops the servers in good order.
     os.setpgid(0, 0)
     os.umask(0o077)
+    # A shell starts background jobs with both ignored, which would outlast exec: initdb or
+    # pg_basebackup would sit out the signal that is to end them, until they are killed.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     arm = None
     if sys.platform == "linux":
         # Loaded while we are who we were: the library of Python may lie in root's home.

@@ -9,7 +9,6 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from aurora_sql.local._wire import Conversation
 from aurora_sql.local.faults import (
     Bandwidth,
     BlackHole,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Iterator
 
-    from aurora_sql.local._wire import Piece
+    from aurora_sql.local._wire import Conversation, Piece
     from aurora_sql.local.faults import Ending, Fault, Moment
 
 _CHUNK: Final = 65536
@@ -254,6 +253,7 @@ class Link:
         watch: Gives the faults whose moment has come, for a moment's type, message and SQL.
         counters: The proxy's.
         random: For jitter.
+        conversation: Reads what is said.
     """
 
     def __init__(
@@ -264,6 +264,7 @@ class Link:
         watch: Callable[[Link, type[Moment], str, str | None], Iterable[Fault]],
         counters: Counters,
         random: random.Random,
+        conversation: Conversation,
     ) -> None:
         self.number = number
         self.counters = counters
@@ -274,7 +275,7 @@ class Link:
         self._target = target
         self._watch = watch
         self._ways = {direction: _Way(self, direction) for direction in Direction}
-        self._conversation = Conversation()
+        self._conversation = conversation
         self._replies: list[tuple[int, Fault]] = []
         self._over = asyncio.Event()
         self._reset = False
@@ -368,7 +369,7 @@ class Link:
                 self._replies.append((piece.cycle, fault))
             return
         for entry in [entry for entry in self._replies if piece.cycle >= entry[0]]:
-            # An answer is complete with ReadyForQuery; COPY waits for the client instead.
+            # An answer is complete with ReadyForQuery; COPY and LOAD DATA wait for the client.
             if not _is_ending(entry[1]) or piece.message in "ZGHW":
                 self._replies.remove(entry)
                 yield entry[1]

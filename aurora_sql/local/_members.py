@@ -2,74 +2,42 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import signal
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from aurora_sql.errors import ConfigurationError
-from aurora_sql.local import _addresses, _setup
+from aurora_sql.local import _addresses
 from aurora_sql.local._directory import View
-from aurora_sql.local._prepare import instance_id
-from aurora_sql.local._server import Server
-from aurora_sql.local._status import STATUS_FILE
-from aurora_sql.local._wal import Storage
+from aurora_sql.local._server import Server, instance_id
 from aurora_sql.types import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from aurora_sql.local._addresses import Address
-    from aurora_sql.local._binaries import Binaries
+    from aurora_sql.local._engine import Plan
     from aurora_sql.local._tools import Tools
 
+S = TypeVar("S", bound=Server)
+
 MOST_READERS = 15
-_KEEP_SECONDS = 30.0
-"""How long a shutdown may take whose data is kept."""
-_DROP_SECONDS = 5.0
-"""How long one may take whose data is removed: then the server would kill its children itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is the same for all instances.
-
-    Attributes:
-        username: The administrator.
-        durable: Write through to the disk.
-        server_settings: The caller's settings.
-        keeps: The data of the first instance is kept after the end.
-        timeout: Seconds that the start of an instance may take.
-    """
-
-    username: str
-    durable: bool
-    server_settings: Mapping[str, str]
-    keeps: bool
-    timeout: float
-
-
-class Members:
+class Members(ABC, Generic[S]):
     """The instances, the writer first."""
 
-    def __init__(
-        self, tools: Tools, binaries: Binaries, plan: Plan, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, tools: Tools, plan: Plan, say: Callable[[str], None]) -> None:
         self.tools = tools
-        self.binaries = binaries
         self.plan = plan
         self.say = say
-        self.storage = Storage(tools.folder)
-        self.servers: tuple[Server, ...] = ()
+        self.servers: tuple[S, ...] = ()
 
     @property
-    def writer(self) -> Server:
+    def writer(self) -> S:
         """The instance that has the writer's part, running or not."""
         return self.servers[0]
 
-    def find(self, which: str) -> Server:
+    def find(self, which: str) -> S:
         """The instance of an identifier, or of ``"writer"``.
 
         Raises:
@@ -81,7 +49,7 @@ class Members:
         known = ", ".join(server.id for server in self.servers)
         raise ConfigurationError(f"no instance {which!r}; there are 'writer', {known}")
 
-    def reader(self, which: str) -> Server:
+    def reader(self, which: str) -> S:
         """The reader of an identifier.
 
         Raises:
@@ -110,10 +78,9 @@ class Members:
             (self.writer.host, self.writer.port), tuple((one.host, one.port) for one in readers)
         )
 
-    def make(self, number: int, role: Role, address: Address) -> Server:
+    @abstractmethod
+    def make(self, number: int, role: Role, address: Address) -> S:
         """An instance that is not among the members yet."""
-        folder = self.tools.folder / instance_id(number)
-        return Server(instance_id(number), role, address, folder)
 
     def start_all(self, addresses: Sequence[Address]) -> None:
         """Start the first instances; they are not ready yet."""
@@ -125,60 +92,23 @@ class Members:
             self.configure(server)
             self.start(server)
 
-    def configure(self, server: Server) -> None:
+    @abstractmethod
+    def configure(self, server: S) -> None:
         """Write the configuration that fits the part it has now."""
-        plan, user = self.plan, self.tools.user
-        settings = _setup.settings_for(
-            server, self.writer, plan.username, plan.durable, plan.server_settings
-        )
-        if server.role is Role.READER:
-            settings["restore_command"] = self.storage.restore_command()
-            settings["recovery_min_apply_delay"] = f"{round(server.lag * 1000)}ms"
-        own_name = pwd.getpwuid(os.geteuid()).pw_name
-        map_ = _setup.user_map(user, own_name, plan.username)
-        server.configure(self.tools, settings, _setup.access_rules(), map_)
 
-    def start(self, server: Server) -> None:
+    @abstractmethod
+    def start(self, server: S) -> None:
         """Start its process. Call it from the cluster's own thread."""
-        link = server.data / STATUS_FILE
-        link.unlink(missing_ok=True)
-        link.symlink_to(self.tools.folder / STATUS_FILE)
-        self.say(f"starting {server.id} ({server.role.value}) on {server.host}:{server.port}")
-        server.start(self.tools, self.binaries)
 
-    async def copy(self, server: Server) -> None:
+    @abstractmethod
+    async def copy(self, server: S) -> None:
         """Make its data folder anew as a copy of the running writer's.
 
         Raises:
-            ConfigurationError: ``pg_basebackup`` is missing.
+            ConfigurationError: A program that this takes is missing.
             OperationalError: It failed.
         """
-        program = self.binaries.folder / "pg_basebackup"
-        if not program.is_file():
-            raise ConfigurationError(
-                f"a copy of the writer needs the program pg_basebackup in {self.binaries.folder}"
-            )
-        self.say(f"copying {self.writer.id} for {server.id}")
-        if server.folder.exists():
-            shutil.rmtree(server.data, ignore_errors=True)
-        else:
-            self.tools.user.make_folder(server.folder)
-        writer = self.writer
-        # -X stream holds a slot, so that no record it needs is removed meanwhile. Its second
-        # process outlives a kill of the first, but only the end of the cluster does that, and it
-        # ends both.
-        options = ("-X", "stream", "-c", "fast", "--no-sync", "--no-manifest", "-w")
-        place = ("-h", writer.folder, "-p", str(writer.port), "-U", self.plan.username)
-        await self.tools.run(
-            f"pg_basebackup-{server.id}", [program, "-D", server.data, *place, *options]
-        )
 
+    @abstractmethod
     def stop_all(self) -> None:
         """End all instances. Blocks, so that nothing can cancel it."""
-        # Readers first, so that they have all of the writer's records to say good-bye with.
-        for server in reversed(self.servers):
-            if self.plan.keeps and server.role is Role.WRITER:
-                server.stop(signal.SIGINT, _KEEP_SECONDS)
-            else:
-                server.stop(signal.SIGQUIT, _DROP_SECONDS)
-        self.servers = ()

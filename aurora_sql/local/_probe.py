@@ -16,11 +16,23 @@ if TYPE_CHECKING:
 
 _LIMIT = 2.0
 
-_STATUS = """
-SELECT server_id, replica_lag_in_msec
-FROM pg_catalog.aurora_replica_status()
-"""
-_ROLE = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'reader' ELSE 'writer' END"
+_QUESTIONS = {
+    Engine.POSTGRESQL: (
+        "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'reader' ELSE 'writer' END",
+        "SELECT server_id, replica_lag_in_msec FROM pg_catalog.aurora_replica_status()",
+    ),
+    Engine.MYSQL: (
+        # Aurora's readers set the second one, which a stock server takes at its start only.
+        # As text: later versions of MariaDB have names in place of 0 and 1.
+        """
+        SELECT IF(CAST(@@global.read_only AS CHAR) NOT IN ('0', 'OFF')
+                  OR CAST(@@global.innodb_read_only AS CHAR) NOT IN ('0', 'OFF'),
+                  'reader', 'writer')
+        """,
+        "SELECT server_id, replica_lag_in_milliseconds FROM aurora_sql_local.replica_host_status",
+    ),
+}
+"""What to ask for the role, and for the lag of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +94,13 @@ def _runs(pid: int | None) -> bool:
 async def _ask(
     cluster: ClusterRecord, record: InstanceRecord
 ) -> tuple[str, dict[str, float]] | None:
+    role_sql, status_sql = _QUESTIONS[Engine(cluster.environment["AURORA_ENGINE"])]
     connection: DriverConnection | None = None
     try:
         async with asyncio.timeout(_LIMIT):
             connection = await _connect(cluster, record)
-            role = (await _rows(connection, _ROLE))[0][0]
-            rows = await _rows(connection, _STATUS)
+            role = str((await _rows(connection, role_sql))[0][0])
+            rows = await _rows(connection, status_sql)
             await connection.close()
     except (AuroraError, TimeoutError):
         return None
@@ -108,7 +121,7 @@ async def _connect(cluster: ClusterRecord, record: InstanceRecord) -> DriverConn
         return variables["AURORA_PASSWORD"]
 
     return await connect(
-        Engine.POSTGRESQL,
+        Engine(variables["AURORA_ENGINE"]),
         ConnectOptions(
             host=record.host,
             port=record.port,

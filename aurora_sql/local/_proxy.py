@@ -13,15 +13,23 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from aurora_sql.errors import ConfigurationError, OperationalError, UsageError
 from aurora_sql.local._lifecycle import Lifecycle
 from aurora_sql.local._link import Counters, Link
+from aurora_sql.local._wire_mysql import MySQLConversation
+from aurora_sql.local._wire_postgresql import PostgresConversation
 from aurora_sql.local.faults import Connections, Fault, Moment, Unanswered
+from aurora_sql.types import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
     from aurora_sql.local._link import Target
+    from aurora_sql.local._wire import Conversation
 
 T = TypeVar("T")
 
+_CONVERSATIONS: Final[dict[Engine, type[Conversation]]] = {
+    Engine.POSTGRESQL: PostgresConversation,
+    Engine.MYSQL: MySQLConversation,
+}
 _BACKLOG: Final = 512
 _FILL_SECONDS: Final = 0.2
 _MOST_FILLERS: Final = 8
@@ -73,7 +81,7 @@ class _Watch:
 
 
 class FaultProxy(Lifecycle):
-    """A TCP proxy in front of one PostgreSQL server, with faults on demand.
+    """A TCP proxy in front of one PostgreSQL or MySQL server, with faults on demand.
 
     Use it with ``async with``, with ``with``, or by :meth:`start` and :meth:`stop`. It runs in a
     thread of its own, so that faults keep their time while the caller's event loop is busy or
@@ -88,12 +96,13 @@ class FaultProxy(Lifecycle):
         proxy.heal()
     ```
 
-    The moments :class:`Request` and :class:`Reply` need PostgreSQL's protocol in plain text;
-    in an encrypted connection they never come.
+    The moments :class:`Request` and :class:`Reply` need the engine's protocol in plain text;
+    in an encrypted or compressed connection they never come.
 
     Args:
         host: Where the server is.
         port: Its port.
+        engine: Whose protocol it speaks: ``"postgresql"``, or ``"mysql"``, which is MariaDB too.
         listen_host: Address to listen on.
         listen_port: Port to listen on, 0 for any that is free.
         seed: For jitter; the same seed gives the same numbers.
@@ -107,6 +116,7 @@ class FaultProxy(Lifecycle):
         host: str,
         port: int,
         *,
+        engine: Engine | str = Engine.POSTGRESQL,
         listen_host: str = "127.0.0.1",
         listen_port: int = 0,
         seed: int | None = None,
@@ -115,6 +125,12 @@ class FaultProxy(Lifecycle):
         for name, value, least in (("port", port, 1), ("listen_port", listen_port, 0)):
             if not least <= value < 65536:  # noqa: PLR2004 - the range of ports
                 raise ConfigurationError(f"{name}={value!r}: must be {least} to 65535")
+        try:
+            self._conversation = _CONVERSATIONS[Engine(engine)]
+        except ValueError as error:
+            raise ConfigurationError(
+                f"engine={engine!r}: must be 'postgresql' or 'mysql'"
+            ) from error
         self._server = host, port
         self._listen = listen_host, listen_port
         self._random = random.Random(seed)  # noqa: S311 - no secret
@@ -298,7 +314,13 @@ class FaultProxy(Lifecycle):
             raise AssertionError
         self._counters.accepted += 1
         link = Link(
-            self._counters.accepted, client, self._target, self._due, self._counters, self._random
+            self._counters.accepted,
+            client,
+            self._target,
+            self._due,
+            self._counters,
+            self._random,
+            self._conversation(),
         )
         for fault in self._for_new:
             self._counters.injected += 1

@@ -1,32 +1,33 @@
-"""One PostgreSQL instance: its configuration, its start and its end."""
+"""One instance and its processes, whatever its engine: ready, frozen, fenced, ended."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import signal
-import subprocess
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aurora_sql.errors import OperationalError
 from aurora_sql.local import _guard
 from aurora_sql.local._tools import tail
-from aurora_sql.types import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import subprocess
     from pathlib import Path
 
-    from aurora_sql.local._binaries import Binaries
-    from aurora_sql.local._tools import Tools
+    from aurora_sql.types import Role
 
 _POLL = 0.01
 _FENCE_POLL = 0.002
 _KILL_SECONDS = 10.0
-_STATUS_LINE = 7
-"""Line of postmaster.pid, from 0, that says how far the server is."""
+
+
+def instance_id(number: int) -> str:
+    """Identifier of an instance, by its number from 1; says nothing of its role, which changes."""
+    return f"instance-{number}"
 
 
 class PortTaken(OperationalError):
@@ -38,7 +39,8 @@ class LocalInstance:
     """One instance of a local cluster, as it was when it was asked for.
 
     Attributes:
-        id: Identifier, what ``aurora_db_instance_identifier()`` answers there.
+        id: Identifier, what ``aurora_db_instance_identifier()`` (MySQL:
+            ``aurora_sql_local.aurora_server_id()``) answers there.
         role: Writer or reader.
         host: Address that it listens on.
         port: Its TCP port.
@@ -52,8 +54,16 @@ class LocalInstance:
     pid: int | None
 
 
-class Server:
-    """One instance and its process."""
+class Server(ABC):
+    """One instance and its process.
+
+    Attributes:
+        taken: What the log says when something else listens on the port.
+        shutdown: The signal that shuts it down in good order, without waiting for clients.
+    """
+
+    taken = "Address already in use"
+    shutdown = signal.SIGINT
 
     def __init__(self, identifier: str, role: Role, address: tuple[str, int], folder: Path) -> None:
         self.id = identifier
@@ -64,7 +74,7 @@ class Server:
         self.log = folder / "server.log"
         self.paused = False
         self.lag = 0.0  # seconds by which its replay is held back
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
         return f"<Server {self.id} {self.role.value} {self.host}:{self.port} pid={self.pid}>"
@@ -72,49 +82,21 @@ class Server:
     @property
     def pid(self) -> int | None:
         """Id of the main process, None while it does not run."""
-        process = self._process
+        process = self.process
         return process.pid if process is not None and process.poll() is None else None
 
     def reap(self) -> None:
         """Let a process that has ended go, so that others see that it is gone."""
-        if self._process is not None:
-            self._process.poll()
+        if self.process is not None:
+            self.process.poll()
 
     def describe(self) -> LocalInstance:
         """What users see of it."""
         return LocalInstance(self.id, self.role, self.host, self.port, self.pid)
 
-    def configure(self, tools: Tools, settings: Mapping[str, str], access: str, map_: str) -> None:
-        """Write the configuration into the data folder.
-
-        Args:
-            tools: Whose user owns the files.
-            settings: Server settings, for this instance alone or shared.
-            access: Text of ``pg_hba.conf``.
-            map_: Text of ``pg_ident.conf``.
-        """
-        lines = "".join(f"{name} = {quote(value)}\n" for name, value in settings.items())
-        write = tools.user.write
-        write(self.data / "postgresql.conf", "include 'aurora.conf'\n")
-        write(self.data / "aurora.conf", lines)
-        write(self.data / "pg_hba.conf", access)
-        write(self.data / "pg_ident.conf", map_)
-        signal_file = self.data / "standby.signal"
-        if self.role is Role.READER:
-            write(signal_file, "")
-        else:
-            signal_file.unlink(missing_ok=True)
-
-    def start(self, tools: Tools, binaries: Binaries) -> None:
-        """Start the process; it is not ready yet."""
-        with self.log.open("ab") as log:
-            self._process = tools.spawn(
-                [binaries.folder / "postgres", "-D", self.data],
-                log,
-                # Immediate shutdown, should we die: unlike a kill it leaves no shared memory.
-                death_signal=signal.SIGQUIT,
-                stdin=subprocess.DEVNULL,
-            )
+    @abstractmethod
+    def is_ready(self) -> bool:
+        """Whether it accepts connections, as far as its files say."""
 
     async def wait_ready(self, deadline: float) -> None:
         """Wait until it accepts connections.
@@ -126,10 +108,10 @@ class Server:
             PortTaken: Something else listens on its port.
             OperationalError: It ended, or is not ready in time; with the end of its log.
         """
-        while self._status() != "ready":
+        while not self.is_ready():
             if self.pid is None:
                 text = tail(self.log)
-                problem = PortTaken if "Address already in use" in text else OperationalError
+                problem = PortTaken if self.taken in text else OperationalError
                 raise problem(f"{self.id} on {self.host}:{self.port} did not start:\n{text}")
             if time.monotonic() > deadline:
                 raise OperationalError(
@@ -137,15 +119,6 @@ class Server:
                     f"start_timeout if the machine is slow. Its log ends:\n{tail(self.log)}"
                 )
             await asyncio.sleep(_POLL)
-
-    def _status(self) -> str:
-        # The server keeps its state there for pg_ctl: no connection and no program is needed.
-        try:
-            lines = (self.data / "postmaster.pid").read_text().splitlines()
-        except OSError:
-            return ""
-        own = len(lines) > _STATUS_LINE and lines[0].strip() == str(self.pid)
-        return lines[_STATUS_LINE].strip() if own else ""
 
     def signal_all(self, signal_number: int) -> None:
         """Send a signal to the main process and to all of its children.
@@ -164,13 +137,14 @@ class Server:
         """Shut it down, and return only when none of its processes lives any more. Blocks.
 
         Args:
-            grace: Seconds that a shutdown in good order may take before all are killed.
+            grace: Seconds that a shutdown in good order may take before all are killed; with 0
+                none is tried.
 
         Raises:
             OperationalError: A process cannot be ended.
         """
-        if self.pid is not None and not self.paused:
-            self.signal_main(signal.SIGINT)
+        if grace > 0 and self.pid is not None and not self.paused:
+            self.signal_main(self.shutdown)
             self._wait_ended(grace)
         give_up = time.monotonic() + _KILL_SECONDS
         # Also when the main process is gone: its children outlive a kill of that one alone.
@@ -193,8 +167,8 @@ class Server:
     def pause(self) -> None:
         """Freeze all of its processes."""
         # The main process first, so that it makes no child that is missed.
-        if self._process is not None:
-            _guard.send([self._process.pid], signal.SIGSTOP)
+        if self.process is not None:
+            _guard.send([self.process.pid], signal.SIGSTOP)
         self.signal_all(signal.SIGSTOP)
         self.paused = True
 
@@ -208,7 +182,7 @@ class Server:
 
         Blocks on purpose: nothing can cancel it half way.
         """
-        process = self._process
+        process = self.process
         if process is None or process.poll() is not None:
             return
         if self.paused:
@@ -220,7 +194,7 @@ class Server:
             self.kill()
 
     def _wait_ended(self, limit: float) -> bool:
-        process = self._process
+        process = self.process
         if process is None:
             return True
         give_up = time.monotonic() + limit
@@ -230,8 +204,3 @@ class Server:
                 return False
             time.sleep(_FENCE_POLL)
         return True
-
-
-def quote(value: str) -> str:
-    """A value as it stands in a configuration file."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"

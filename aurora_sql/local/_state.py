@@ -41,6 +41,7 @@ class ClusterRecord:
 
     Attributes:
         control: The socket on which the serving process takes commands.
+        product: What the servers are: PostgreSQL, MySQL or MariaDB.
     """
 
     pid: int
@@ -50,6 +51,7 @@ class ClusterRecord:
     instances: tuple[InstanceRecord, ...]
     environment: dict[str, str]
     control: str = ""
+    product: str = "PostgreSQL"
 
     def __repr__(self) -> str:
         return f"<ClusterRecord pid={self.pid} instances={len(self.instances)}>"
@@ -196,4 +198,5 @@ def _record(values: dict[str, Any]) -> ClusterRecord:
         instances=tuple(InstanceRecord(**instance) for instance in values["instances"]),
         environment=values["environment"],
         control=values["control"],
+        product=values["product"],
     )

@@ -214,7 +214,8 @@ class Request:
         sql: Regular expression for the beginning of the SQL, in upper or lower case; empty for
             any. For Bind, Describe and Execute it is the SQL that was prepared.
         message: The letter of the message in PostgreSQL's protocol; empty for those that run
-            something, Query and Execute.
+            something, Query and Execute. On MySQL ``Q`` is COM_QUERY, ``P`` COM_STMT_PREPARE, ``E``
+            COM_STMT_EXECUTE and COM_STMT_FETCH, ``C`` COM_STMT_CLOSE and ``X`` COM_QUIT.
     """
 
     sql: str = ""

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aurora_sql.errors import ConfigurationError
 from aurora_sql.settings import format_address
+from aurora_sql.types import Engine
 
-from ._files import read_folder, require_statements, yoyo_migrations
+from ._files import read_engine, read_folder, require_statements, yoyo_migrations
+from ._types import MigrationState, Unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,11 +52,14 @@ async def apply(
     to: str | None = None,
     progress: Progress | None = None,
     lock_timeout: float = LOCK_TIMEOUT,
+    unfinished: Unfinished | str | None = None,
 ) -> tuple[AppliedMigration, ...]:
     """Apply what is pending, on the writer, one run at a time.
 
     A SQL migration and the note that it was applied are one transaction, unless the file says
-    ``-- transactional: false``. Cancelling the caller cancels the statement under way.
+    ``-- transactional: false``. On MySQL that holds for those that only read and write rows: DDL
+    commits at once there, and one that fails half way is marked as unfinished. Cancelling the
+    caller cancels the statement under way.
 
     Args:
         settings: Where the writer is.
@@ -62,6 +67,8 @@ async def apply(
         to: The last one to apply: its id, or how only its id begins. Default all.
         progress: Called after each, in the thread that runs them.
         lock_timeout: Seconds to wait for another run, and for each lock of a table.
+        unfinished: What to do about one that stopped half way, on MySQL, which cannot take DDL
+            back: ``continue`` with the statement that failed, or ``restart`` it. Default: refuse.
 
     Returns:
         What was applied, in order.
@@ -73,8 +80,9 @@ async def apply(
         LockTimeout: Another run, or a lock on a table, took too long.
         DatabaseError: A migration failed; its message names file and line.
     """
+    choice = _choice(unfinished)
     return await _in_thread(
-        settings, folder, lock_timeout, lambda runner: runner.apply(to, progress)
+        settings, folder, lock_timeout, lambda runner: runner.apply(to, progress, choice)
     )
 
 
@@ -85,6 +93,7 @@ async def rollback(
     *,
     progress: Progress | None = None,
     lock_timeout: float = LOCK_TIMEOUT,
+    unfinished: Unfinished | str | None = None,
 ) -> tuple[AppliedMigration, ...]:
     """Roll applied migrations back, the newest first.
 
@@ -95,6 +104,8 @@ async def rollback(
             :func:`latest` gives them.
         progress: Called after each, in the thread that runs them.
         lock_timeout: Seconds to wait for another run, and for each lock of a table.
+        unfinished: What to do about one that stopped half way, on MySQL, which cannot take DDL
+            back: ``continue`` with the statement that failed, or ``restart`` it. Default: refuse.
 
     Returns:
         What was rolled back, in order.
@@ -103,8 +114,9 @@ async def rollback(
         ConfigurationError: One is not the newest any more, or has no rollback file.
         AuroraError: As for :func:`apply`.
     """
+    choice = _choice(unfinished)
     return await _in_thread(
-        settings, folder, lock_timeout, lambda runner: runner.rollback(ids, progress)
+        settings, folder, lock_timeout, lambda runner: runner.rollback(ids, progress, choice)
     )
 
 
@@ -117,7 +129,7 @@ async def latest(
         ConfigurationError: The file of an applied one is gone.
         ConnectionFailed: The writer cannot be reached.
     """
-    from ._run import newest  # noqa: PLC0415 - loads yoyo and psycopg
+    from ._run import newest  # noqa: PLC0415 - loads yoyo
 
     if count < 1:
         raise ConfigurationError(f"The number of migrations must be at least 1, not {count}")
@@ -125,7 +137,11 @@ async def latest(
 
 
 async def script(
-    settings: AuroraSettings | None, folder: str | Path, *, to: str | None = None
+    settings: AuroraSettings | None,
+    folder: str | Path,
+    *,
+    to: str | None = None,
+    engine: Engine | str = Engine.POSTGRESQL,
 ) -> str:
     """Write the SQL that :func:`apply` would run. Changes nothing.
 
@@ -136,32 +152,42 @@ async def script(
             writes all migrations, as for an empty database.
         folder: The folder of migrations.
         to: The last one to write: its id, or how only its id begins. Default all.
+        engine: Whose SQL to write where ``settings`` is None.
 
     Raises:
         ConfigurationError: The folder or a file is wrong.
         ConnectionFailed: The writer cannot be reached.
     """
     files = {one.id: one for one in read_folder(folder)}
-    from ._run import statuses, up_to  # noqa: PLC0415 - loads yoyo and psycopg
+    from ._run import statuses, up_to  # noqa: PLC0415 - loads yoyo
     from ._script import write_script  # noqa: PLC0415 - the same
 
     if settings is None:
+        engine = read_engine(engine)
         known = statuses(tuple(files.values()), {})
         where = f"{folder}, for an empty database"
     else:
+        engine = settings.engine
         known = await status(settings, folder)
+        unsure = [one.id for one in known if one.state is MigrationState.UNFINISHED]
+        if unsure:
+            raise ConfigurationError(
+                f"Migration {unsure[0]} stopped half way: no script can go on from there, "
+                "`aurora-sql migrate apply` says how to"
+            )
         where = f"{settings.database} at {format_address(settings.writer_address())}"
     wanted = [files[one.id] for one in up_to(known, to)]
     if wanted:
         wanted += [one for one in files.values() if one.after_each]
     require_statements(wanted)
-    return write_script(wanted, where)
+    return write_script(wanted, where, engine)
 
 
 async def ensure_created(settings: AuroraSettings, folder: str | Path) -> bool:
     """Bring an empty database to the newest schema, quickly and without yoyo's books: for tests.
 
-    All migrations run in one transaction where none of them forbids it. Several processes may
+    All migrations run in one transaction where none of them forbids it (never on MySQL, where a
+    database that was made half way is refused). Several processes may
     call it at once.
 
     Args:
@@ -179,17 +205,27 @@ async def ensure_created(settings: AuroraSettings, folder: str | Path) -> bool:
     return await _in_thread(settings, folder, 60.0, lambda runner: runner.ensure_created())
 
 
+def _choice(unfinished: Unfinished | str | None) -> Unfinished | None:
+    try:
+        return None if unfinished is None else Unfinished(unfinished)
+    except ValueError:
+        raise ConfigurationError(
+            f"unfinished must be one of {', '.join(Unfinished)}, not {unfinished!r}"
+        ) from None
+
+
 async def _in_thread(
     settings: AuroraSettings,
     folder: str | Path,
     lock_timeout: float,
     work: Callable[[Runner], T],
 ) -> T:
-    yoyo_migrations()
-    from ._run import Runner, Stop  # noqa: PLC0415 - loads yoyo and psycopg
+    yoyo_migrations(settings.engine)
+    from ._run import Runner, Stop  # noqa: PLC0415 - loads yoyo
+    from ._server import open_server  # noqa: PLC0415 - the same
 
     stop = Stop()
-    runner = Runner(settings, Path(folder), lock_timeout, stop)
+    runner = Runner(open_server(settings, lock_timeout), Path(folder), stop)
     task = asyncio.create_task(asyncio.to_thread(work, runner))
     try:
         return await asyncio.shield(task)

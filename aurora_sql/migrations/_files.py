@@ -8,10 +8,12 @@ import re
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from aurora_sql.errors import ConfigurationError
+from aurora_sql.types import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,15 +64,34 @@ class MigrationFile:
         return _read_sql(path) if self.sql is not None and path.is_file() else None
 
 
-def yoyo_migrations() -> ModuleType:
-    """Import yoyo on first use.
+_DRIVERS: Final = {Engine.POSTGRESQL: "psycopg", Engine.MYSQL: "pymysql"}
+
+
+def read_engine(value: Engine | str) -> Engine:
+    """Read the name of an engine.
 
     Raises:
-        ConfigurationError: It, or psycopg, is not installed.
+        ConfigurationError: There is no such engine.
     """
     try:
-        import psycopg  # noqa: F401, PLC0415 - an extra; loaded on first use
-        import yoyo.migrations  # noqa: PLC0415 - the same
+        return Engine(value)
+    except ValueError:
+        raise ConfigurationError(
+            f"engine must be one of {', '.join(Engine)}, not {value!r}"
+        ) from None
+
+
+def yoyo_migrations(engine: Engine | None = None) -> ModuleType:
+    """Import yoyo on first use, and make sure of the driver that it needs for an engine.
+
+    Raises:
+        ConfigurationError: One of them is not installed.
+    """
+    try:
+        import yoyo.migrations  # noqa: PLC0415 - an extra; loaded on first use
+
+        if engine is not None:
+            import_module(_DRIVERS[engine])
     except ImportError as exc:
         raise ConfigurationError(
             f"Migrations need {exc.name}: install aurora-sql[migrations]"
@@ -185,6 +206,7 @@ def new(
     *,
     python: bool = False,
     commit_markers: bool = False,
+    engine: Engine | str = Engine.POSTGRESQL,
     now: datetime | None = None,
 ) -> tuple[Path, ...]:
     """Make the files of a new migration.
@@ -198,6 +220,7 @@ def new(
         python: Make one Python file rather than a SQL file and its rollback file.
         commit_markers: Write the SQL of the table that tells what became of a transaction whose
             COMMIT was not answered.
+        engine: Whose SQL that is.
         now: Time for the name; default the current one.
 
     Returns:
@@ -207,6 +230,7 @@ def new(
         ConfigurationError: The message is empty, or the folder has a migration that is wrong; or
             ``python`` and ``commit_markers`` are given together.
     """
+    engine = read_engine(engine)
     if python and commit_markers:
         raise ConfigurationError("The table of commit markers is made by SQL: leave --python out")
     slug = re.sub(r"[^a-z0-9]+", "-", message.lower()).strip("-")[:_LONGEST_SLUG].strip("-")
@@ -227,7 +251,9 @@ def new(
         when += timedelta(seconds=1)
     texts = _python_text(message, heads, name) if python else _sql_texts(message, heads, name)
     if commit_markers:
-        for (file_name, text), sql in zip(list(texts.items()), _COMMIT_MARKERS, strict=True):
+        for (file_name, text), sql in zip(
+            list(texts.items()), _COMMIT_MARKERS[engine], strict=True
+        ):
             texts[file_name] = text + sql
     for file_name, text in texts.items():
         with (folder / file_name).open("x", encoding="utf-8") as out:
@@ -235,8 +261,9 @@ def new(
     return tuple(folder / file_name for file_name in texts)
 
 
-_COMMIT_MARKERS = (
-    """\
+_COMMIT_MARKERS: Final = {
+    Engine.POSTGRESQL: (
+        """\
 -- One row for each transaction that wants to know what became of it; kept for a day.
 -- Its names are aurora_sql's: they must stay.
 CREATE TABLE aurora_sql_commits (
@@ -248,8 +275,25 @@ CREATE TABLE aurora_sql_commits (
 -- For deleting what is old.
 CREATE INDEX aurora_sql_commits_committed_at_idx ON aurora_sql_commits (committed_at);
 """,
-    "DROP TABLE aurora_sql_commits;\n",
-)
+        "DROP TABLE aurora_sql_commits;\n",
+    ),
+    # A primary key is always called PRIMARY there, of whatever table: the key that a taken marker
+    # meets is a unique one, with a name. The primary key is in the order of time, for deleting
+    # what is old.
+    Engine.MYSQL: (
+        """\
+-- One row for each transaction that wants to know what became of it; kept for a day.
+-- Its names are aurora_sql's: they must stay.
+CREATE TABLE aurora_sql_commits (
+    id           BINARY(16)   NOT NULL,
+    committed_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+    PRIMARY KEY (committed_at, id),
+    CONSTRAINT aurora_sql_commits_pkey UNIQUE (id)
+) ENGINE = InnoDB;
+""",
+        "DROP TABLE aurora_sql_commits;\n",
+    ),
+}
 
 
 def _one_line(message: str) -> str:
@@ -272,7 +316,7 @@ def _python_text(message: str, heads: list[str], name: str) -> dict[str, str]:
         f"{name}.py": (
             f'"""{title}."""\n\nfrom yoyo import step\n\n__depends__ = {depends}\n\n\n'
             "def forward(connection):\n"
-            '    """Apply it, on a psycopg connection inside a transaction."""\n\n\n'
+            '    """Apply it, on the connection of the driver inside a transaction."""\n\n\n'
             "def back(connection):\n"
             '    """Undo it."""\n\n\n'
             "steps = [step(forward, back)]\n"

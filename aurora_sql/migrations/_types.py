@@ -18,6 +18,17 @@ class MigrationState(StrEnum):
     PENDING = "pending"
     MISSING = "missing"
     """Applied, but its file is gone."""
+    UNFINISHED = "unfinished"
+    """Applied or rolled back half way, on MySQL, which cannot take DDL back."""
+
+
+class Unfinished(StrEnum):
+    """What to do about a migration that stopped half way, on MySQL."""
+
+    CONTINUE = "continue"
+    """Go on with the statement that failed; those before it must stand in the file as they were."""
+    RESTART = "restart"
+    """Run it from its beginning: what had been done of it was undone by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +37,7 @@ class MigrationStatus:
 
     Attributes:
         id: Name of its file without the suffix.
-        state: Applied, pending, or applied without a file.
+        state: Applied, pending, applied without a file, or stopped half way.
         applied_at: When it was applied, in UTC; None while pending.
         path: The file, None if it is missing.
     """

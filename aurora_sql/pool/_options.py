@@ -48,6 +48,7 @@ class PoolOptions:
         acquire_timeout: Longest wait for a connection.
         patient: While there is no connection and none can be opened, callers wait for better
             times. False: they get the connect's error at once, for they can go elsewhere.
+        read_only: The instance is there for reads.
         max_lifetime: Age at which a connection is replaced; ``math.inf`` for never.
         lifetime_jitter: Part of ``max_lifetime``, 0 to 1, by which each connection's own limit
             is shortened at random, so that they are not all replaced at once.
@@ -73,6 +74,7 @@ class PoolOptions:
     max_waiting: int = 1000
     acquire_timeout: float = 30.0
     patient: bool = True
+    read_only: bool = False
     max_lifetime: float = 1800.0
     lifetime_jitter: float = 0.1
     idle_timeout: float = 600.0

@@ -207,6 +207,7 @@ class Pool(Books):
 
         Raises:
             PoolTimeout: The deadline passed; caused by the last failed connect, if one failed.
+            AuthenticationFailed: Likewise, where that is why no connection can be opened.
             FailoverTimeout: Likewise, while there is nobody to connect to.
             PoolExhausted: As many callers wait as ``max_waiting`` allows.
             PoolClosed: The pool is not open.
@@ -272,16 +273,20 @@ class Pool(Books):
         """Take the name of another instance, for messages."""
         self.name = self._keeper.name = self._opener.name = name
 
-    def sever(self, error: AuroraError) -> None:
-        """Abort all connections: what they are connected to does not answer any more.
+    def sever(self, error: AuroraError | None = None) -> None:
+        """Abort all connections: what they are connected to does not answer, or is not wanted.
 
         Those who wait for an answer get ``ConnectionLost``; those who wait for a connection go on
         waiting, or get ``error`` where they can go elsewhere.
+
+        Args:
+            error: Why nothing can be connected to for now; None where it can be.
         """
         self.evict()
         for pooled in tuple(self._all):
             pooled.driver.abort()
-        self._opener.fail(error)
+        if error is not None:
+            self._opener.fail(error)
 
     # -- the slow paths of a lease ---------------------------------------------------------
 
@@ -353,7 +358,7 @@ class Pool(Books):
             if pooled.retired:
                 self._troubled()
             self._keeper.close(pooled)
-        elif not driver.is_settled or driver.in_transaction or pooled.dirty:
+        elif not driver.is_ready or pooled.dirty:
             if driver.is_settled and driver.in_transaction:
                 _logger.warning(
                     "pool %r: a connection was given back inside an open transaction, which is"
@@ -471,7 +476,13 @@ class Pool(Books):
         now = self._running_loop().time()
         self._opened += 1
         lifetime = options.max_lifetime * (1 - options.lifetime_jitter * self._chance())
-        pooled = Pooled(driver, generation=generation, now=now, expires_at=now + lifetime)
+        pooled = Pooled(
+            driver,
+            generation=generation,
+            now=now,
+            expires_at=now + lifetime,
+            read_only=options.read_only,
+        )
         self._all[pooled] = None
         self._upkeep_at = min(self._upkeep_at, now + min(lifetime, options.idle_timeout))
         self.sweeper.due(self._upkeep_at)
@@ -514,10 +525,15 @@ class Pool(Books):
             self._upkeep_at = self._keep_house(now)
         return min(nearest, self._upkeep_at)
 
-    def _timeout(self, now: float, waiter: Waiter) -> PoolTimeout | FailoverTimeout:
+    def _timeout(self, now: float, waiter: Waiter) -> Exception:
         cause = self._opener.last_error
         waited = now - waiter.since
         error: PoolTimeout | FailoverTimeout
+        if cause is not None and not _decide.may_heal(cause):
+            # Those who hold connections go on with them; there will be no others.
+            refusal = _decide.copy_error(cause)
+            refusal.add_note(_decide.full_text(self.name, waited, self.stats(), None))
+            return refusal
         if self.absent is not None:
             error = FailoverTimeout(f"{self.absent}, and none was found within {waited:.3g} s")
         else:

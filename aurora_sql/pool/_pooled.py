@@ -57,6 +57,7 @@ class Pooled:
             at which it aborts the connection.
         task: The task that waits for the server, None while none does.
         timed_out: The sweeper has cancelled ``task``.
+        read_only: It leads to an instance that is there for reads.
         cancelling_before: ``task.cancelling()`` when the wait began. Left at 0, a deadline that
             fires in a task with a cancellation on its record comes out as CancelledError.
         state: Owned by the pool.
@@ -73,15 +74,23 @@ class Pooled:
         "generation",
         "leased_at",
         "prepared",
+        "read_only",
         "state",
         "task",
         "timed_out",
     )
 
     def __init__(
-        self, driver: DriverConnection, *, generation: int, now: float, expires_at: float
+        self,
+        driver: DriverConnection,
+        *,
+        generation: int,
+        now: float,
+        expires_at: float,
+        read_only: bool = False,
     ) -> None:
         self.driver = driver
+        self.read_only = read_only
         self.prepared: dict[Any, Any] = {}
         self.dirty = False
         self.generation = generation

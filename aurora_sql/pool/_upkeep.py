@@ -49,7 +49,7 @@ async def clean(driver: DriverConnection, limit: float, *, reset: bool) -> bool:
             if not driver.is_settled and not await driver.settle():
                 driver.abort()
                 return False
-            if driver.in_transaction:
+            if not driver.is_ready:
                 await driver.rollback()
             if reset:
                 await driver.reset()
@@ -59,7 +59,7 @@ async def clean(driver: DriverConnection, limit: float, *, reset: bool) -> bool:
         driver.abort()
         raise
     else:
-        if not driver.is_closed and driver.is_settled and not driver.in_transaction:
+        if driver.is_ready:
             return True
     driver.abort()
     return False

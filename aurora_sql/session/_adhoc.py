@@ -28,10 +28,13 @@ class AdHocStatements:
     Args:
         dialect: ``postgresql`` or ``mysql``.
         size: Most statements kept; the one not used for longest goes first.
+
+    Attributes:
+        dialect: The same.
     """
 
     def __init__(self, dialect: str, size: int = 512) -> None:
-        self._dialect = dialect
+        self.dialect = dialect
         self._size = size
         self._known: OrderedDict[tuple[str, Cardinality, type[Any] | None], Statement] = (
             OrderedDict()
@@ -50,7 +53,7 @@ class AdHocStatements:
         key = (text, cardinality, model)
         known = self._known.get(key)
         if known is None:
-            known = Statement.from_sql(text, self._dialect, cardinality=cardinality, returns=model)
+            known = Statement.from_sql(text, self.dialect, cardinality=cardinality, returns=model)
             self._known[key] = known
             if len(self._known) > self._size:
                 self._known.popitem(last=False)

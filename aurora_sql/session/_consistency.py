@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from aurora_sql.cluster import (
@@ -17,11 +19,13 @@ from aurora_sql.cluster import (
     Position,
     Replica,
     Signer,
-    identifier,
     of_another_cluster,
 )
-from aurora_sql.errors import AuroraError, ProgrammingError
+from aurora_sql.errors import AuroraError
 from aurora_sql.execution import Watch, call_limit
+from aurora_sql.session._questions_mysql import MysqlQuestions
+from aurora_sql.session._questions_postgresql import PostgresQuestions
+from aurora_sql.types import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,61 +34,20 @@ if TYPE_CHECKING:
     from aurora_sql.drivers import PreparedStatement
     from aurora_sql.execution import Context
     from aurora_sql.pool import Pool, Pooled
+    from aurora_sql.session._questions import Questions
 
-# All names are qualified and there are no operators: no search_path bends the meaning. Every user
-# may call these functions; of the receiver of the log, only members of pg_read_all_stats are told.
-_SAME_SERVER: Final = """
-       pg_catalog.inet_server_addr()::pg_catalog.text, pg_catalog.inet_server_port(),
-       pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()),
-       pg_catalog.date_part('epoch', b.stats_reset)
-"""
-"""What a server keeps while it runs: the time of start is that of the main process, which outlives
-a crash of its children; their statistics do not."""
 
-# Two ways to ask. By the log: exact.
-_LOG_WRITER: Final = """
-SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8),
-       pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_flush_lsn(), '0/0')::bigint,
-       pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::bigint,
-       pg_catalog.current_setting('synchronous_commit')
-WHERE NOT pg_catalog.pg_is_in_recovery()
-"""
-# The control file falls behind the timeline that is being replayed, until the next restart point;
-# it never runs ahead of it. A receiver of a later timeline is asked for only once all that came
-# before that timeline has been replayed, so that no position beyond can be of the old one.
-_LOG_READER: Final = f"""
-SELECT pg_catalog.pg_is_in_recovery(),
-       greatest(c.timeline_id, r.min_recovery_end_timeline, w.received_tli),
-       pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_last_wal_replay_lsn(), '0/0')::bigint,
-       {_SAME_SERVER}
-FROM pg_catalog.pg_control_checkpoint() AS c
-CROSS JOIN pg_catalog.pg_control_recovery() AS r
-CROSS JOIN pg_catalog.pg_stat_bgwriter AS b
-LEFT JOIN pg_catalog.pg_stat_wal_receiver AS w ON true
-"""
-# By Aurora's status table, for servers whose readers do not tell what they replay. That these two
-# columns answer to each other is documented nowhere. The storage is one: it has no timelines.
-_STATUS_WRITER: Final = """
-SELECT '0', s.durable_lsn::bigint, s.durable_lsn::bigint, 'on'
-FROM pg_catalog.aurora_replica_status() AS s
-WHERE s.server_id::pg_catalog.text
-          OPERATOR(pg_catalog.=) pg_catalog.aurora_db_instance_identifier()::pg_catalog.text
-  AND NOT pg_catalog.pg_is_in_recovery()
-"""
-_STATUS_READER: Final = f"""
-SELECT pg_catalog.pg_is_in_recovery(), 0, s.current_read_lsn::bigint,
-       {_SAME_SERVER}
-FROM pg_catalog.aurora_replica_status() AS s
-CROSS JOIN pg_catalog.pg_stat_bgwriter AS b
-WHERE s.server_id::pg_catalog.text
-          OPERATOR(pg_catalog.=) pg_catalog.aurora_db_instance_identifier()::pg_catalog.text
-"""
+_OVERTAKE = 0.05
+"""Seconds that the writer is given to show what a reader showed before it."""
+_ANSWER = 1.0
+"""Seconds that the question about it may take."""
+_OVERTAKE_PAUSE = 0.001
+"""Seconds between two looks whether it does."""
 
-_CLUSTER: Final = "SELECT system_identifier FROM pg_catalog.pg_control_system()"
-_DATABASE: Final = """
-SELECT oid::bigint, datname::pg_catalog.text FROM pg_catalog.pg_database
-WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
-"""
+
+def questions(engine: Engine) -> Questions:
+    """Return what is asked of the servers of an engine."""
+    return MysqlQuestions() if engine is Engine.MYSQL else PostgresQuestions()
 
 
 class _Link:
@@ -118,7 +81,10 @@ class Consistency:
         self.patience: WeakKeyDictionary[Pool, float] = WeakKeyDictionary()
         self._context = context
         self._writer_pool = cluster.writer_pool
-        self._by_log = True
+        self._questions = questions(cluster.engine)
+        self._scale = self._questions.scale
+        # Transactions that have been at work for long.
+        self._long: set[tuple[int, str]] = set()
         # By what the pool forgets, not by the driver's connection: the prepared statements in the
         # values refer to that, and would keep it for good.
         self._links: WeakKeyDictionary[Pooled, _Link] = WeakKeyDictionary()
@@ -164,17 +130,11 @@ class Consistency:
             return None
         try:
             await self._identify(pooled, limit)
-            rows = await self._ask(pooled, _LOG_WRITER if self._by_log else _STATUS_WRITER, limit)
+            return await self._questions.position(partial(self._ask, pooled, limit))
         except AuroraError:
             return None
         finally:
             self._writer_pool.release(pooled)
-        if not rows:
-            return None  # it is no writer
-        epoch, flushed, inserted, synchronous = rows[0]
-        # Without waiting for the disk, a commit may be beyond what was flushed. Elsewhere the
-        # place of the next record is of no use: it can lie past anything that will be replayed.
-        return Position(int(epoch, 16), inserted if synchronous == "off" else flushed)
 
     async def check(self, cluster_id: bytes) -> None:
         """Make sure that a token is of this cluster.
@@ -218,45 +178,53 @@ class Consistency:
         if not link.usable:
             return None
         await self._identify(pooled, limit)
-        rows: Sequence[Any] = ()
-        by_log = self._by_log
-        for by_log in (True, False) if self._by_log else (False,):
-            try:
-                rows = await self._ask(pooled, _LOG_READER if by_log else _STATUS_READER, limit)
-            except ProgrammingError:
-                continue  # there is no such function, or not for this user
-            if rows and (rows[0][2] is not None or not rows[0][0]):
-                break
-        reading, epoch, lsn, *facts = rows[0] if rows else (False, 0, None)
-        if not reading or lsn is None:
+        questions = self._questions
+        answer = await questions.progress(partial(self._ask, pooled, limit))
+        if answer is None:
             # Nor will it be while this connection lives: a promoted reader stays the writer.
             link.usable = False
             if link.replica is not None:
                 pooled.retire()  # by now its address may lead to a reader again
             link.replica = None
             return None
-        if by_log != self._by_log:
-            # From now on the writer is asked in the same way: the numbers of two need not agree.
-            self._by_log = by_log
+        if questions.scale != self._scale:
+            self._scale = questions.scale
             for each in self._replicas.values():
                 each.replayed = None
-        known = identifier(*facts)
-        replica = self._replicas.get(known)
+        replica = self._replicas.get(answer.server)
         if replica is None:
-            replica = self._replicas[known] = Replica(known)
+            replica = self._replicas[answer.server] = Replica(answer.server)
         replica.pool = pool.name
-        replica.learn(Position(epoch, lsn))
+        replica.learn(answer.progress, side_by_side=questions.side_by_side)
         link.replica = replica
         return replica
+
+    async def overtake(self, pooled: Pooled) -> None:
+        """Wait until the writer shows what a reader may have shown before it.
+
+        Bounded: what runs for longer is taken for a long statement, and not waited for again.
+
+        Args:
+            pooled: A leased connection of the writer.
+        """
+        time = self._context.loop.time
+        until = time() + _OVERTAKE
+        with suppress(AuroraError):  # the statement that follows tells what is wrong
+            ask = partial(self._ask, pooled, until + _ANSWER)
+            left = await self._questions.committing(ask) - self._long
+            while left:
+                if time() >= until:
+                    self._long |= left
+                    return
+                await asyncio.sleep(_OVERTAKE_PAUSE)
+                running = await self._questions.committing(ask)
+                self._long &= running
+                left &= running
 
     async def _identify(self, pooled: Pooled, limit: float) -> None:
         """Find out, once, which cluster this is; all its servers say the same."""
         if self.cluster_id == NO_CLUSTER:
-            try:
-                rows = await self._ask(pooled, _CLUSTER, limit)
-            except ProgrammingError:  # not for this user
-                rows = await self._ask(pooled, _DATABASE, limit)
-            self.cluster_id = identifier(*rows[0])
+            self.cluster_id = await self._questions.cluster(partial(self._ask, pooled, limit))
 
     def _link(self, pooled: Pooled) -> _Link:
         link = self._links.get(pooled)
@@ -264,7 +232,7 @@ class Consistency:
             link = self._links[pooled] = _Link()
         return link
 
-    async def _ask(self, pooled: Pooled, sql: str, limit: float) -> Sequence[Any]:
+    async def _ask(self, pooled: Pooled, limit: float, sql: str) -> Sequence[Any]:
         prepared = self._link(pooled).prepared
         try:
             with Watch(self._context, pooled, limit, what="a position", write_sent=False):

@@ -181,6 +181,7 @@ class Executor(ABC):
         batch_size: int | None = None,
         atomic: bool = True,
         progress: Callable[[int], None] | None = None,
+        lanes: int = 1,
     ) -> BulkResult:
         """Insert rows by COPY.
 
@@ -198,7 +199,9 @@ class Executor(ABC):
                 list (with ``columns``), or takes its columns' names along: a mapping, a
                 pydantic model, a dataclass, a named tuple, a :class:`Row`. All rows are of one
                 kind, and mappings have the same keys. In mappings and models, members of enums
-                become their values, and models in JSON columns what they are as JSON.
+                become their values, and models in JSON columns what they are as JSON. Or columns:
+                an Arrow table, record batch or stream of batches, a pandas or polars frame (the
+                extra ``arrow``), the fastest way in. A stream can be read once.
             columns: Names of the columns: those of the values of a tuple, or those to take from
                 rows with names. By default the names that the first row has.
             batch_size: Rows per COPY. Default: everything in one when ``atomic``, else 10,000.
@@ -208,6 +211,13 @@ class Executor(ABC):
             progress: Called with the number of rows so far: sent, about every 10,000 and at the
                 end of a batch; with ``atomic=False`` committed, after each batch. What it raises
                 ends the operation like an error in the rows.
+            lanes: Connections of the pool that load at once, 1 to 64. More than one is for servers
+                far away or clients with cores to spare. Batches of 10,000 rows, or of
+                ``batch_size``, go to whichever is free. All or nothing then means that they are
+                loaded into a staging table beside the table, which the user needs the right to
+                make, and moved by one statement; with ``atomic=False``, where a batch fails, the
+                others on their way are ended, and a note on the error says which rows are
+                committed. Not in a transaction.
 
         Returns:
             What was done; nothing is sent, and no error found, where there are no rows.
@@ -216,6 +226,7 @@ class Executor(ABC):
             BulkValueError: A value does not fit, whether this side or the server finds it, or a
                 row is unlike the first one. It names the row, from 0 in the whole input, and
                 the column. Nothing was applied (of its batch, with ``atomic=False``).
+            ConfigurationError: pyarrow or numpy is missing; the message says what to install.
             ParameterError: The rows, the columns or an option make no sense; nothing was sent.
             IntegrityError: A constraint refuses a row, which the message names if the server does.
             ProgrammingError: There is no such table or column.
@@ -234,6 +245,7 @@ class Executor(ABC):
             batch_size=batch_size,
             atomic=atomic,
             progress=progress,
+            lanes=lanes,
         )
 
     async def bulk_upsert(

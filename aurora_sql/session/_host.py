@@ -36,7 +36,7 @@ class PoolHost(BulkHost):
         choose: Callable[[Statement], Lessor],
         transaction: Callable[[], TransactionContext],
     ) -> None:
-        super().__init__(shared.context, in_transaction=False)
+        super().__init__(shared.context, shared.cluster.engine, in_transaction=False)
         self._shared = shared
         self._choose = choose
         self._transaction = transaction
@@ -86,7 +86,7 @@ class TransactionHost(BulkHost):
     """
 
     def __init__(self, shared: Shared, runner: ConnectionRunner, limit: float) -> None:
-        super().__init__(shared.context, in_transaction=True)
+        super().__init__(shared.context, shared.cluster.engine, in_transaction=True)
         self._shared = shared
         self._runner = runner
         self._limit = limit

@@ -10,12 +10,13 @@ holds across crashes and failovers, which an answer about a transaction's number
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
 
+from aurora_sql.deadlines import unwatched
 from aurora_sql.errors import AuroraError, ConfigurationError, UniqueViolation
 from aurora_sql.execution import PoolRunner
-from aurora_sql.types import Cardinality
+from aurora_sql.types import Cardinality, Engine
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -28,14 +29,45 @@ if TYPE_CHECKING:
 TABLE = "aurora_sql_commits"
 CONSTRAINT = f"{TABLE}_pkey"
 
-_IS_THERE = f"SELECT pg_catalog.to_regclass('{TABLE}') IS NOT NULL"
 _INSERT = f"INSERT INTO {TABLE} (id) VALUES (:id)"
-# Few at a time, and none that another process is deleting: nobody waits for it.
-_PURGE = f"""
+
+
+class _Texts(NamedTuple):
+    """What is asked and deleted in the words of an engine.
+
+    Old markers are deleted a few at a time, and none that another process is deleting: nobody
+    waits for it.
+    """
+
+    is_there: str
+    purge: str
+
+
+_TEXTS: Final = {
+    Engine.POSTGRESQL: _Texts(
+        f"SELECT pg_catalog.to_regclass('{TABLE}') IS NOT NULL",
+        f"""
 DELETE FROM {TABLE} WHERE id = ANY (ARRAY(
     SELECT id FROM {TABLE} WHERE committed_at < pg_catalog.now() - INTERVAL '1 day'
     LIMIT 5000 FOR UPDATE SKIP LOCKED
-))"""
+))""",
+    ),
+    # MySQL takes no LIMIT in a subquery of IN, except within another one.
+    Engine.MYSQL: _Texts(
+        f"""
+SELECT EXISTS (
+    SELECT 1 FROM information_schema.tables
+    WHERE table_schema = DATABASE() AND table_name = '{TABLE}'
+)""",
+        f"""
+DELETE FROM {TABLE} WHERE id IN (
+    SELECT id FROM (
+        SELECT id FROM {TABLE} WHERE committed_at < NOW(6) - INTERVAL 1 DAY
+        LIMIT 5000 FOR UPDATE SKIP LOCKED
+    ) AS old
+)""",
+    ),
+}
 
 _LOOK_AGAIN = 60.0
 """Seconds after which a table that was not there is looked for again."""
@@ -55,6 +87,7 @@ class Markers:
     def __init__(self, context: Context, cluster: Cluster, adhoc: AdHocStatements) -> None:
         self._context = context
         self._adhoc = adhoc
+        self._texts = _TEXTS[cluster.engine]
         self._on_writer = PoolRunner(context, cluster.writer_for)
         self._there = False
         self._look_at = 0.0
@@ -67,7 +100,10 @@ class Markers:
             AuroraError: The writer cannot be asked.
         """
         if not self._there and self._context.loop.time() >= self._look_at:
-            found = await self._on_writer.run(self._statement(_IS_THERE, Cardinality.SCALAR), {})
+            with unwatched():
+                found = await self._on_writer.run(
+                    self._statement(self._texts.is_there, Cardinality.SCALAR), {}
+                )
             self._there = bool(found)
             self._look_at = self._context.loop.time() + _LOOK_AGAIN
         return self._there
@@ -99,7 +135,8 @@ class Markers:
             AuroraError: It cannot be told.
         """
         try:
-            await runner.run(self._statement(_INSERT, Cardinality.EXEC), {"id": marker})
+            with unwatched():
+                await runner.run(self._statement(_INSERT, Cardinality.EXEC), {"id": marker})
         except UniqueViolation as error:
             if error.constraint != CONSTRAINT:
                 raise
@@ -113,8 +150,10 @@ class Markers:
         """
         self._written += 1
         if self._written % _PURGE_EVERY == 0:
-            with suppress(AuroraError):  # the work is done; the next purge will do
-                await self._on_writer.run(self._statement(_PURGE, Cardinality.AFFECTED), {})
+            with suppress(AuroraError), unwatched():  # the work is done; the next purge will do
+                await self._on_writer.run(
+                    self._statement(self._texts.purge, Cardinality.AFFECTED), {}
+                )
 
     def _statement(self, sql: str, cardinality: Cardinality) -> Statement:
         return self._adhoc.get(sql, cardinality, None)

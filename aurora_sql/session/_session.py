@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-    from aurora_sql.execution import Lessor
+    from aurora_sql.execution import ConnectionRunner, Lessor
     from aurora_sql.session._shared import Shared
     from aurora_sql.statements import Statement
     from aurora_sql.types import Isolation
@@ -35,16 +35,31 @@ class Scope(Executor):
     Args:
         shared: The open database.
         choose: Picks the pool for a statement.
+        spread: Among how many instances it spreads a statement; None where all calls go alone.
     """
 
-    def __init__(self, shared: Shared, choose: Callable[[Statement], Lessor]) -> None:
-        self._attach(shared, choose)
+    def __init__(
+        self,
+        shared: Shared,
+        choose: Callable[[Statement], Lessor],
+        spread: Callable[[Statement], int] | None = None,
+    ) -> None:
+        self._attach(shared, choose, spread)
 
-    def _attach(self, shared: Shared, choose: Callable[[Statement], Lessor]) -> None:
+    def _attach(
+        self,
+        shared: Shared,
+        choose: Callable[[Statement], Lessor],
+        spread: Callable[[Statement], int] | None,
+        *,
+        caches: bool = False,
+    ) -> None:
         self._shared = shared
         self._adhoc = shared.adhoc
         self._choose_pool = choose
-        self._runner: PoolRunner = PoolRunner(shared.context, choose, self._run_once)
+        self._runner: PoolRunner = PoolRunner(
+            shared.context, choose, self._once, self._elsewhere, spread, caches=caches
+        )
         self._host = PoolHost(
             shared,
             choose,
@@ -54,10 +69,11 @@ class Scope(Executor):
         )
         self.sql = shared.tree.bind(self._runner)
 
-    async def _run_once(self, statement: Statement, params: dict[str, Any]) -> Any:
-        """Run a write as BEGIN, marker, statement, COMMIT: its result is known before COMMIT."""
+    async def _once(
+        self, statement: Statement, work: Callable[[ConnectionRunner], Awaitable[Any]]
+    ) -> Any:
+        """Do it as BEGIN, marker, the work, COMMIT: its result is known before COMMIT."""
         shared = self._shared
-        statement.bind(params)  # what is wrong with the parameters is told before anything is sent
         if self._choose_pool(statement) is not shared.writer:
             raise UsageError(
                 f"{statement.where} is a write, and this view runs on readers: call it on the"
@@ -68,9 +84,12 @@ class Scope(Executor):
             shared, isolation=None, read_only=False, timeout=statement.timeout
         )
         return await transaction.run_work(
-            lambda opened: opened._runner.run(statement, params),  # noqa: SLF001 - one package
+            lambda opened: work(opened._runner),  # noqa: SLF001 - one package
             statement.name,
         )
+
+    def _elsewhere(self, pool: Lessor, conflicts: int) -> Lessor:
+        return self._shared.cluster.elsewhere(pool, conflicts)
 
     def _bulk_host(self) -> PoolHost:
         return self._host
@@ -132,8 +151,8 @@ class Session(TransactionalScope):
         self._given = None if token is None else shared.consistency.signer.read(token)
         self._entered = False
         self._sight = Sight()
-        self._writing = ObservedWriter(shared.writer, self._sight, writes=True)
-        self._on_writer = ObservedWriter(shared.writer, self._sight, writes=False)
+        self._writing = ObservedWriter(shared, self._sight, writes=True)
+        self._on_writer = ObservedWriter(shared, self._sight, writes=False)
         self._reading = SessionReader(shared, self._sight, self._on_writer)
         super().__init__(shared.with_writer(self._writing), self._choose)
 
@@ -146,6 +165,9 @@ class Session(TransactionalScope):
         if role is Role.READER or (role is None and self._sight.bound):
             return self._reading.choose(statement)
         return self._on_writer
+
+    def _elsewhere(self, pool: Lessor, conflicts: int) -> Lessor:  # noqa: ARG002 - it is ours
+        return self._reading.elsewhere(conflicts)
 
     def transaction(
         self,

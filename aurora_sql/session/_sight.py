@@ -42,16 +42,18 @@ class Sight:
         seen: What that amounts to.
         wrote: It wrote, and the writer was not asked for a position since.
         bound: It wrote or was given a token: any read may go to a reader.
+        ahead: A reader has shown something that the writer may be about to show.
         open: Connections of the writer that are leased: a transaction or a stream on one of them
             may show more than any position that was asked for meanwhile.
     """
 
-    __slots__ = ("_looks", "bound", "open", "seen", "wrote")
+    __slots__ = ("_looks", "ahead", "bound", "open", "seen", "wrote")
 
     def __init__(self) -> None:
         self.seen = Seen()
         self.wrote = False
         self.bound = False
+        self.ahead = False
         self.open = 0
         self._looks = 0
 
@@ -59,10 +61,12 @@ class Sight:
         """Begin with what another session has seen."""
         self.seen = seen
         self.bound = seen.floor is not None or seen.by == WRITER
+        self.ahead = seen != Seen()
 
     def look(self, server: bytes) -> None:
         """Note that a server has shown something, or is about to."""
         self._looks += 1
+        self.ahead |= server != WRITER
         self.seen = self.seen.after(server)
 
     def write(self) -> None:
@@ -96,16 +100,18 @@ class ObservedWriter:
     """The writer, as a session looks at it.
 
     Args:
-        writer: Where its connections come from.
+        shared: The open database.
         sight: Takes note.
         writes: Whoever leases may write.
     """
 
-    __slots__ = ("_note", "_sight", "_writer")
+    __slots__ = ("_consistency", "_note", "_reads", "_sight", "_writer")
 
-    def __init__(self, writer: Lessor, sight: Sight, *, writes: bool) -> None:
-        self._writer = writer
+    def __init__(self, shared: Shared, sight: Sight, *, writes: bool) -> None:
+        self._writer = shared.writer
+        self._consistency = shared.consistency
         self._sight = sight
+        self._reads = not writes
         self._note = sight.write if writes else partial(sight.look, WRITER)
 
     @property
@@ -115,6 +121,8 @@ class ObservedWriter:
 
     def try_acquire(self, now: float) -> Pooled | None:
         """Lease an idle connection; see :class:`Lessor`."""
+        if self._reads and self._sight.ahead:
+            return None
         pooled = self._writer.try_acquire(now)
         if pooled is not None:
             self._note()
@@ -124,6 +132,14 @@ class ObservedWriter:
     async def acquire(self, deadline: float | None = None) -> Pooled:
         """Lease a connection; see :class:`Lessor`."""
         pooled = await self._writer.acquire(deadline)
+        if self._reads and self._sight.ahead:
+            # What a reader has shown must not be missing at the writer.
+            try:
+                await self._consistency.overtake(pooled)
+            except BaseException:
+                self._writer.release(pooled)
+                raise
+            self._sight.ahead = False
         self._note()
         self._sight.open += 1
         return pooled
@@ -184,6 +200,16 @@ class SessionReader:
         self._pool = pool
         if self._sight.seen.by == WRITER and self._is_behind(pool):
             return self._writer  # it would have to show even more than what it was behind with
+        return self
+
+    def elsewhere(self, conflicts: int) -> Lessor:
+        """Leave a reader that has cut a read short; see :meth:`Cluster.elsewhere`."""
+        pool = self._pool
+        if pool is not None:
+            pool = self._cluster.elsewhere(pool, conflicts)
+        if pool is None or pool is self._cluster.writer_pool:
+            return self._writer
+        self._pool = pool
         return self
 
     def _shown_by(self) -> Pool | None:

@@ -13,6 +13,7 @@ from aurora_sql.errors import (
     CommitInDoubt,
     DeadlineExceeded,
     ParameterError,
+    TransactionAborted,
     UsageError,
 )
 from aurora_sql.execution import (
@@ -84,10 +85,12 @@ class Savepoint:
             left = limit - self._context.loop.time()
             with Watch(self._context, pooled, limit, what="ROLLBACK", write_sent=False):
                 await driver.settle(left)
-        if driver.is_settled and not driver.is_closed:
+        # A deadlock on MySQL has rolled back the whole transaction: the error says so.
+        if driver.is_settled and driver.in_transaction:
             await self._send(
                 pooled, f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}", limit
             )
+            runner.failed = False
 
     async def _send(self, pooled: Pooled, command: str, limit: float) -> None:
         with Watch(self._context, pooled, limit, what=command, write_sent=False):
@@ -152,6 +155,8 @@ class TransactionContext:
         self._open: Transaction | None = None
         self._until = math.inf
         self._limit = math.inf
+        # Cached statements whose answers are out of date if a COMMIT in doubt was applied.
+        self._touched: tuple[str, ...] = ()
 
     async def __aenter__(self) -> Transaction:
         if self._entered:
@@ -198,8 +203,13 @@ class TransactionContext:
                     )
             elif runner.begin is not None:
                 pass  # nothing was sent
+            elif error is None and runner.failed:
+                await roll_back(self._shared.context, pooled, self._limit)
+                raise TransactionAborted(
+                    "a statement of the transaction had failed, and nothing of it was applied"
+                )
             elif error is None:
-                await self._commit(pooled)
+                await self._commit_and_invalidate(pooled, runner.touched)
             else:
                 # The error that ends the block is the one to tell; a failing ROLLBACK is not:
                 # the pool closes a connection whose transaction is still open.
@@ -207,6 +217,9 @@ class TransactionContext:
                 with suppress(AuroraError):
                     await roll_back(self._shared.context, pooled, self._limit)
         finally:
+            if self._touched:
+                # A replay has found out that the attempt in doubt was applied, or runs it again.
+                self._shared.context.cache.invalidate(self._touched)
             try:
                 runner.detach()
                 if runner.sources:
@@ -214,6 +227,18 @@ class TransactionContext:
             finally:
                 self._entered = False
                 self._shared.release_writer(pooled)
+
+    async def _commit_and_invalidate(self, pooled: Pooled, touched: tuple[str, ...]) -> None:
+        if not touched:
+            await self._commit(pooled)
+            return
+        try:
+            with self._shared.context.cache.written(touched):
+                await self._commit(pooled)
+        except AuroraError as error:
+            if error.outcome_unknown:
+                self._touched += touched
+            raise
 
     async def _commit(self, pooled: Pooled) -> None:
         """COMMIT, shielded: a caller that is cancelled waits for the answer, until the deadline."""

@@ -2,12 +2,20 @@
 
 from ._model import AuroraSettings, ConnectionValues
 from ._tls import TlsPlan
-from ._values import ReaderSelection, SslMode, TopologyMode, format_address, is_loopback
+from ._values import (
+    MysqlDriver,
+    ReaderSelection,
+    SslMode,
+    TopologyMode,
+    format_address,
+    is_loopback,
+)
 from ._values import address as parse_address
 
 __all__ = [
     "AuroraSettings",
     "ConnectionValues",
+    "MysqlDriver",
     "ReaderSelection",
     "SslMode",
     "TlsPlan",

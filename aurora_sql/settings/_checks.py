@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aurora_sql.types import Engine
 
-from ._values import ReaderSelection, SslMode, TopologyMode, is_loopback, is_socket
+from ._values import (
+    MysqlDriver,
+    ReaderSelection,
+    SslMode,
+    TopologyMode,
+    is_loopback,
+    is_socket,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +29,6 @@ _NO_REGION: Final = "only logging in with IAM and secrets need it, and neither i
 
 NOT_BUILT: Final[tuple[tuple[str, frozenset[Any], str], ...]] = (
     # setting, the values that work, why the others are refused
-    ("engine", frozenset({Engine.POSTGRESQL}), "only postgresql is built yet"),
     ("use_iam_authentication", frozenset({False}), _NO_IAM),
     ("iam_role_arn", frozenset({None}), _NO_IAM),
     ("region", frozenset({None}), _NO_REGION),
@@ -44,6 +50,8 @@ def contradictions(settings: AuroraSettings, keys: Keys) -> Iterator[str]:
             f"{keys['min_pool_size']} ({settings.min_pool_size}) must not be more than "
             f"{keys['max_pool_size']} ({settings.max_pool_size})"
         )
+    if settings.mysql_driver is not MysqlDriver.AUTO and settings.engine is not Engine.MYSQL:
+        yield f"{keys['mysql_driver']} is of no use with {keys['engine']} {settings.engine.value}"
     if settings.topology is TopologyMode.STATIC and settings.instance_endpoints is not None:
         yield (
             f"{keys['instance_endpoints']} is of no use with {keys['topology']} static, where the"

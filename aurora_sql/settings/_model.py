@@ -4,124 +4,58 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    ModelWrapValidatorHandler,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from aurora_sql.errors import ConfigurationError
 from aurora_sql.types import Engine
 
 from ._checks import contradictions
+from ._fields import (
+    ApplicationName,
+    Count,
+    DriverChoice,
+    EngineChoice,
+    InstanceEndpoints,
+    Name,
+    OptionalSecret,
+    OptionalSslMode,
+    OptionalText,
+    Port,
+    Positive,
+    ReadEndpoint,
+    ReaderWeights,
+    Seconds,
+    SelectionChoice,
+    TokenSecret,
+    TopologyChoice,
+    WriteEndpoint,
+)
 from ._json import read_section
 from ._report import Keys, problems
 from ._sources import CALL, ORIGIN, VALUES_ONLY, Given, MergedSource, Origin, Sourced
 from ._tls import TlsPlan, plan
 from ._url import read_url
 from ._values import (
+    DEFAULT_PORTS,
     Address,
+    MysqlDriver,
     ReaderSelection,
     SslMode,
     TopologyMode,
     address,
     addresses,
-    choice,
-    duration,
-    engine_name,
     instance_addresses,
     instance_weights,
     is_loopback,
     is_socket,
-    whole_number,
 )
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
-
-_LONGEST_APPLICATION_NAME = 63
-_SHORTEST_TOKEN_SECRET = 16
-
-T = TypeVar("T")
-
-
-def _text(value: str) -> str:
-    # The protocol ends its texts with NUL: one inside would smuggle in parameters of its own.
-    if "\0" in value:
-        raise ValueError("must not hold a NUL character")
-    return value
-
-
-def _filled(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must not be empty")
-    return _text(value)
-
-
-def _secret(value: SecretStr) -> SecretStr:
-    _text(value.get_secret_value())
-    return value
-
-
-def _token_secret(value: SecretStr) -> SecretStr:
-    _secret(value)
-    if len(value.get_secret_value()) < _SHORTEST_TOKEN_SECRET:
-        raise ValueError(f"must have at least {_SHORTEST_TOKEN_SECRET} characters, made by chance")
-    return value
-
-
-def _none_if_empty(value: T) -> T | None:
-    # In files a setting that is not used often stands there with an empty text.
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-def _application_name(value: str) -> str:
-    if len(value) > _LONGEST_APPLICATION_NAME or not value.isascii() or not value.isprintable():
-        # The server would cut it or replace its characters without a word.
-        raise ValueError(f"must be at most {_LONGEST_APPLICATION_NAME} printable ASCII characters")
-    return value
-
-
-def _writer(value: str) -> str:
-    if "," in value:
-        raise ValueError("must name one writer; several readers go into the read endpoint")
-    address(value, 1)
-    return value.strip()
-
-
-def _readers(value: str) -> str:
-    addresses(value, 1)
-    return value.strip()
-
-
-def _instances(value: str) -> str:
-    instance_addresses(value, 1)
-    return value.strip()
-
-
-def _weights(value: str) -> str:
-    instance_weights(value)
-    return value.strip()
-
-
-_Seconds = Annotated[float, BeforeValidator(duration)]
-_Count = Annotated[int, BeforeValidator(whole_number), Field(ge=0)]
-_Positive = Annotated[int, BeforeValidator(whole_number), Field(ge=1)]
-_Name = Annotated[str, AfterValidator(_filled)]
-_OptionalText = Annotated[
-    Annotated[str, AfterValidator(_text)] | None, BeforeValidator(_none_if_empty)
-]
-_OptionalSecret = Annotated[
-    Annotated[SecretStr, AfterValidator(_secret)] | None, BeforeValidator(_none_if_empty)
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +106,9 @@ class AuroraSettings(BaseSettings):
         database: Name of the database. Required.
         username: Name of the user. Required.
         password: Password. Default none (the server may trust, or ask for a certificate).
-        port: TCP port where an endpoint names none. Default 5432.
+        port: TCP port where an endpoint names none. Default 5432, for ``mysql`` 3306.
+        mysql_driver: Which driver speaks to MySQL: ``aiomysql``, ``asyncmy``, or ``auto``: the
+            faster asyncmy where it is installed. Default ``auto``.
         max_pool_size: Most connections per instance. Default 100.
         min_pool_size: Connections per instance that are kept open. Default 10, or
             ``max_pool_size`` where that is less.
@@ -187,6 +123,8 @@ class AuroraSettings(BaseSettings):
         command_timeout: Seconds that a statement may take unless it or its caller says
             otherwise. Default 60.
         max_prepared_statements: Prepared statements kept per connection. Default 256.
+        cache_max_bytes: Most memory that the answers of statements with ``cache:`` may take
+            together, in bytes, estimated; 0 keeps none. Default 64 MiB.
         enable_retry_on_failure: Run again what certainly changed nothing. Default true.
         max_retry_count: Most further attempts. Default 3.
         max_retry_delay: Longest pause between two attempts in seconds. Default 30.
@@ -247,66 +185,56 @@ class AuroraSettings(BaseSettings):
         validate_default=False,
     )
 
-    engine: Annotated[Engine, BeforeValidator(engine_name)] = Engine.POSTGRESQL
-    write_endpoint: Annotated[str, AfterValidator(_writer)]
-    read_endpoint: Annotated[
-        Annotated[str, AfterValidator(_readers)] | None, BeforeValidator(_none_if_empty)
-    ] = None
-    database: _Name
-    username: _Name
-    password: _OptionalSecret = None
-    port: Annotated[int, BeforeValidator(whole_number), Field(ge=1, le=65535)] = 5432
+    engine: EngineChoice = Engine.POSTGRESQL
+    write_endpoint: WriteEndpoint
+    read_endpoint: ReadEndpoint = None
+    database: Name
+    username: Name
+    password: OptionalSecret = None
+    port: Port = Field(
+        default_factory=lambda given: DEFAULT_PORTS[given.get("engine", Engine.POSTGRESQL)]
+    )
+    mysql_driver: DriverChoice = MysqlDriver.AUTO
 
-    max_pool_size: _Positive = 100
-    min_pool_size: _Count = Field(
+    max_pool_size: Positive = 100
+    min_pool_size: Count = Field(
         default_factory=lambda given: min(10, given.get("max_pool_size", 10))
     )
-    max_waiting: _Count = 10_000
-    max_connection_lifetime: _Seconds = 1800.0
-    connection_idle_timeout: _Seconds = 600.0
-    connection_check_after: _Seconds = 30.0
-    connection_timeout: _Seconds = 30.0
-    command_timeout: _Seconds = 60.0
-    max_prepared_statements: _Positive = 256
+    max_waiting: Count = 10_000
+    max_connection_lifetime: Seconds = 1800.0
+    connection_idle_timeout: Seconds = 600.0
+    connection_check_after: Seconds = 30.0
+    connection_timeout: Seconds = 30.0
+    command_timeout: Seconds = 60.0
+    max_prepared_statements: Positive = 256
+    cache_max_bytes: Count = 64 * 1024 * 1024
 
     enable_retry_on_failure: bool = True
-    max_retry_count: _Count = 3
-    max_retry_delay: _Seconds = 30.0
-    retry_budget: _Count = 500
+    max_retry_count: Count = 3
+    max_retry_delay: Seconds = 30.0
+    retry_budget: Count = 500
 
     enable_read_replicas: bool = True
-    reader_selection: Annotated[
-        ReaderSelection, BeforeValidator(lambda value: choice(value, ReaderSelection))
-    ] = ReaderSelection.LEAST_LOADED
-    reader_weights: Annotated[
-        Annotated[str, AfterValidator(_weights)] | None, BeforeValidator(_none_if_empty)
-    ] = None
-    max_replica_lag: _Seconds | None = None
-    topology: Annotated[
-        TopologyMode, BeforeValidator(lambda value: choice(value, TopologyMode))
-    ] = TopologyMode.AUTO
-    instance_endpoints: Annotated[
-        Annotated[str, AfterValidator(_instances)] | None, BeforeValidator(_none_if_empty)
-    ] = None
-    topology_refresh: _Seconds = 5.0
-    failure_detection: _Seconds = 3.0
+    reader_selection: SelectionChoice = ReaderSelection.LEAST_LOADED
+    reader_weights: ReaderWeights = None
+    max_replica_lag: Seconds | None = None
+    topology: TopologyChoice = TopologyMode.AUTO
+    instance_endpoints: InstanceEndpoints = None
+    topology_refresh: Seconds = 5.0
+    failure_detection: Seconds = 3.0
 
     use_ssl: bool | None = None
-    ssl_mode: Annotated[SslMode, BeforeValidator(lambda value: choice(value, SslMode))] | None = (
-        None
-    )
-    ssl_root_cert: _OptionalText = None
+    ssl_mode: OptionalSslMode = None
+    ssl_root_cert: OptionalText = None
 
     use_iam_authentication: bool = False
-    iam_role_arn: _OptionalText = None
-    region: _OptionalText = None
-    secret_id: _OptionalText = None
-    token_secret: Annotated[
-        Annotated[SecretStr, AfterValidator(_token_secret)] | None, BeforeValidator(_none_if_empty)
-    ] = None
+    iam_role_arn: OptionalText = None
+    region: OptionalText = None
+    secret_id: OptionalText = None
+    token_secret: TokenSecret = None
     proxy_mode: bool = False
 
-    application_name: Annotated[str, AfterValidator(_application_name)] = "aurora_sql"
+    application_name: ApplicationName = "aurora_sql"
     enable_sensitive_data_logging: bool = False
     enable_detailed_errors: bool = False
 

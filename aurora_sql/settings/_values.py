@@ -66,6 +66,16 @@ class TopologyMode(StrEnum):
     STATIC = "static"
 
 
+class MysqlDriver(StrEnum):
+    """Which driver speaks to MySQL."""
+
+    AUTO = "auto"
+    AIOMYSQL = "aiomysql"
+    ASYNCMY = "asyncmy"
+
+
+DEFAULT_PORTS: Final = {Engine.POSTGRESQL: 5432, Engine.MYSQL: 3306}
+
 E = TypeVar("E", bound=Enum)
 
 _ENGINE_NAMES: Final = {

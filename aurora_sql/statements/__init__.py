@@ -8,5 +8,28 @@ from __future__ import annotations
 
 from aurora_sql.statements._registry import StatementRegistry, UnknownStatement
 from aurora_sql.statements._statement import Statement, Variant
+from aurora_sql.statements._together import (
+    lock_order,
+    number_rows,
+    target_table,
+    unfit_type,
+    widen,
+    widen_insert,
+)
+from aurora_sql.statements._together_mysql import KeyedRead, UnitedRead, WideInsert
 
-__all__ = ["Statement", "StatementRegistry", "UnknownStatement", "Variant"]
+__all__ = [
+    "KeyedRead",
+    "Statement",
+    "StatementRegistry",
+    "UnitedRead",
+    "UnknownStatement",
+    "Variant",
+    "WideInsert",
+    "lock_order",
+    "number_rows",
+    "target_table",
+    "unfit_type",
+    "widen",
+    "widen_insert",
+]

@@ -5,27 +5,23 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aurora_sql.statements._classify import (
-    CHANGING,
-    Facts,
-    classify,
-    refuse_bookkeeping,
-    split_statements,
-)
+from aurora_sql.statements._classify import Facts
 from aurora_sql.statements._conditions import Conditions, cut_segments, make_pieces, parse_marker
+from aurora_sql.statements._dialects import Dialect, dialect_of
 from aurora_sql.statements._directives import Directives, none_given
 from aurora_sql.statements._files import Header, RawStatement
 from aurora_sql.statements._names import listed
 from aurora_sql.statements._source import Source
 from aurora_sql.statements._statement import Statement
+from aurora_sql.statements._together_mysql import why_apart
 from aurora_sql.statements._tokens import (
     BLOCK,
     COMMENT,
+    EXECUTABLE,
     PARAMETER,
+    POSITIONAL,
     PUNCTUATION,
-    WORD,
     Token,
-    tokenizer,
 )
 from aurora_sql.types import Access, Cardinality, Role
 
@@ -34,7 +30,7 @@ if TYPE_CHECKING:
 
 _ROWS: Final = frozenset({Cardinality.ONE, Cardinality.MAYBE, Cardinality.MANY, Cardinality.SCALAR})
 _PAIRS: Final = {")": "(", "]": "["}
-_MAX_PARAMETERS: Final = 32767  # the protocol counts them in a signed 16-bit number at the driver
+_CHANGING: Final = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE"})
 
 
 def build_ad_hoc(
@@ -51,7 +47,7 @@ def build_ad_hoc(
         text.encode()
     except UnicodeEncodeError as exc:
         raise source.error("the text holds a lone surrogate, which is no UTF-8", exc.start) from exc
-    tokens = tokenizer(dialect)(source)
+    tokens = dialect_of(dialect).tokenize(source)
     at = 0
     while at < len(tokens) and (
         tokens[at][0] == COMMENT or (tokens[at][0] == BLOCK and not tokens[at][1].startswith("/*+"))
@@ -79,18 +75,22 @@ def build(raw: RawStatement, name: str, dialect: str) -> Statement:
         StatementFileError: It cannot be a statement; the error names line and column.
     """
     source, header, directives = raw.source, raw.header, raw.directives
+    grammar = dialect_of(dialect)
     body = _scan(source, raw.tokens)
     code = body.code
     if not code:
         raise source.error(f"{header.name!r} is empty: no SQL follows its header", header.offset)
     if header.cardinality is Cardinality.SCRIPT:
-        return _build_script(raw, name, dialect, body)
+        return _build_script(raw, name, grammar, body)
     if body.has_semicolons:
-        _refuse_second(source, header, code)
-    refuse_bookkeeping(source, code)
-    facts = classify(code)
+        _refuse_second(source, header, grammar.split(code))
+    grammar.refuse_bookkeeping(source, code)
+    facts = grammar.classify(code)
     _check_promises(source, header, directives, facts)
-    bound = _check_parameters(source, body, directives)
+    bound, lists = _check_parameters(source, body, directives, grammar)
+    _check_apart(raw, body, lists, grammar)
+    if lists and header.cardinality is Cardinality.BATCH:
+        raise source.error(f"a :batch cannot have a list, here is IN (:{lists[0]})", header.offset)
     start, end = _extent(raw.tokens, code)
     conditions = None
     if body.has_comments:
@@ -98,16 +98,23 @@ def build(raw: RawStatement, name: str, dialect: str) -> Statement:
         if segments:
             if header.cardinality is Cardinality.BATCH:
                 raise source.error("a :batch cannot have conditional lines", header.offset)
+            if any(token[0] == EXECUTABLE for token in code):
+                raise source.error(
+                    "a statement with executable comments cannot have conditional lines",
+                    header.offset,
+                )
             conditions = Conditions(source, segments, header.offset)
     names = bound if conditions is None else _all_names(source, raw.tokens)
     _check_declared(source, header, directives, names)
     statement = _make(
         raw,
         name,
-        dialect,
+        grammar,
         facts,
         parameters=names,
         required=bound if conditions is None else conditions.required(),
+        lists=lists,
+        commits=grammar.commits_implicitly(code),
         conditions=conditions,
     )
     if conditions is None:
@@ -115,8 +122,7 @@ def build(raw: RawStatement, name: str, dialect: str) -> Statement:
     return statement
 
 
-def _refuse_second(source: Source, header: Header, code: Sequence[Token]) -> None:
-    parts = split_statements(code)
+def _refuse_second(source: Source, header: Header, parts: Sequence[Sequence[Token]]) -> None:
     if len(parts) > 1:
         raise source.error(
             f"a second statement under the header of {header.name!r}: give it a header of its "
@@ -125,7 +131,7 @@ def _refuse_second(source: Source, header: Header, code: Sequence[Token]) -> Non
         )
 
 
-def _build_script(raw: RawStatement, name: str, dialect: str, body: _Body) -> Statement:
+def _build_script(raw: RawStatement, name: str, grammar: Dialect, body: _Body) -> Statement:
     source, code = raw.source, body.code
     if body.parameters:
         _, text, offset = code[body.parameters[0]]
@@ -133,10 +139,10 @@ def _build_script(raw: RawStatement, name: str, dialect: str, body: _Body) -> St
     for token in raw.tokens:
         if token[0] == COMMENT and parse_marker(source, token) is not None:
             raise source.error("a :script cannot have conditional lines", token[2])
-    parts = split_statements(code)
+    parts = grammar.split(code)
     for part in parts:
-        refuse_bookkeeping(source, part)
-    each = [classify(part) for part in parts]
+        grammar.refuse_bookkeeping(source, part)
+    each = [grammar.classify(part) for part in parts]
     facts = Facts(
         command="OTHER",
         writes=any(one.writes for one in each),
@@ -146,7 +152,15 @@ def _build_script(raw: RawStatement, name: str, dialect: str, body: _Body) -> St
     )
     _check_promises(source, raw.header, raw.directives, facts)
     _check_declared(source, raw.header, raw.directives, [])
-    statement = _make(raw, name, dialect, facts, parameters=[], required=[], conditions=None)
+    statement = _make(
+        raw,
+        name,
+        grammar,
+        facts,
+        parameters=[],
+        required=[],
+        commits=any(map(grammar.commits_implicitly, parts)),
+    )
     start, end = _extent(raw.tokens, code)
     statement._settle(tuple(make_pieces(source, (), start, end)))  # noqa: SLF001 - the builder
     return statement
@@ -155,14 +169,22 @@ def _build_script(raw: RawStatement, name: str, dialect: str, body: _Body) -> St
 def _make(
     raw: RawStatement,
     name: str,
-    dialect: str,
+    grammar: Dialect,
     facts: Facts,
     *,
     parameters: Iterable[str],
     required: Iterable[str],
-    conditions: Conditions | None,
+    lists: Iterable[str] = (),
+    commits: bool = False,
+    conditions: Conditions | None = None,
 ) -> Statement:
     said = raw.directives
+    for parameter, type_name in said.param_types.items():
+        problem = grammar.refuse_type(type_name)
+        if problem is not None:
+            raise raw.source.error(
+                f"directive 'param: {parameter} {type_name}': {problem}", said.offsets["param"]
+            )
     proven = facts.writes
     access = Access.WRITE if proven or facts.functions else Access.READ
     if said.access is not None:
@@ -170,7 +192,7 @@ def _make(
         proven = access is Access.WRITE
     return Statement(
         name=name,
-        dialect=dialect,
+        dialect=grammar.name,
         cardinality=raw.header.cardinality,
         source=raw.source,
         line=raw.source.line(raw.header.offset),
@@ -185,12 +207,17 @@ def _make(
         returns=said.returns,
         retry=said.retry,
         session_clean=said.session_clean,
+        cache=said.cache,
+        invalidates=said.invalidates,
         param_types=said.param_types,
         column_nullability=said.column_nullability,
         command=facts.command,
         functions=facts.functions,
         identifiers=facts.identifiers,
         is_aiosql=raw.header.is_aiosql,
+        lists=frozenset(lists),
+        commits_implicitly=commits,
+        coalesce=said.coalesce,
         conditions=conditions,
     )
 
@@ -260,6 +287,12 @@ def _scan(source: Source, tokens: Iterable[Token]) -> _Body:  # noqa: C901 - one
             continue
         elif kind == BLOCK:
             continue
+        elif kind == POSITIONAL:
+            raise source.error(
+                f"{token[1]}: parameters are written by name, as in :id; the placeholders are "
+                "given when the statement is sent",
+                token[2],
+            )
         code.append(token)
     if opened:
         raise source.error(f"{opened[-1][1]!r} is never closed", opened[-1][2])
@@ -269,20 +302,29 @@ def _scan(source: Source, tokens: Iterable[Token]) -> _Body:  # noqa: C901 - one
     return _Body(code, parameters, semicolons > 0, has_comments)
 
 
-def _check_parameters(source: Source, body: _Body, said: Directives) -> list[str]:
-    """The names in order; refuses those no call could give, and lists PostgreSQL cannot take."""
-    names: dict[str, None] = {}
+def _check_parameters(
+    source: Source, body: _Body, said: Directives, grammar: Dialect
+) -> tuple[list[str], list[str]]:
+    """The names in order, and those that take lists; refuses what no call could give."""
+    lists: dict[str, bool] = {}
     code = body.code
     for index in body.parameters:
         _, name, offset = code[index]
-        if name not in names:
-            names[name] = None
+        is_list = grammar.takes_list(source, code, index, said.param_types)
+        if name not in lists:
+            lists[name] = is_list
             if not name.isascii():
                 _check_name(source, name, offset)
-        _refuse_list(source, code, index, said)
-    if len(names) > _MAX_PARAMETERS:
-        raise source.error(f"{len(names)} parameters, more than {_MAX_PARAMETERS}", code[0][2])
-    return list(names)
+        elif lists[name] is not is_list:
+            raise source.error(
+                f":{name} stands in IN (:{name}) as a list and elsewhere as one value: give the "
+                "two different names",
+                offset,
+            )
+    count = len(lists) if grammar.name == "postgresql" else len(body.parameters)
+    if count > grammar.max_parameters:
+        raise source.error(f"{count} parameters, more than {grammar.max_parameters}", code[0][2])
+    return list(lists), [name for name, is_list in lists.items() if is_list]
 
 
 def _check_name(source: Source, name: str, offset: int) -> None:
@@ -294,24 +336,6 @@ def _check_name(source: Source, name: str, offset: int) -> None:
     raise source.error(f":{name} cannot be a Python identifier{hint}", offset)
 
 
-def _refuse_list(source: Source, code: Sequence[Token], index: int, said: Directives) -> None:
-    """Refuse ``IN (:ids)``: one placeholder takes one value on PostgreSQL, never a list."""
-    _, name, offset = code[index]
-    before = code[index - 1][1] if index else ""
-    alone = before == "(" and index + 1 < len(code) and code[index + 1][1] == ")"
-    at = index - 2 if alone else index - 1
-    if at < 0 or code[at][0] != WORD or code[at][1].lower() != "in":
-        return
-    type_name = said.param_types.get(name, "[]")
-    if alone and not type_name.endswith("]"):
-        return  # declared to be one value
-    negated = at > 0 and code[at - 1][1].lower() == "not"
-    write = f"<> ALL(:{name})" if negated else f"= ANY(:{name})"
-    raise source.error(
-        f"IN (:{name}) takes a single value on PostgreSQL; write '{write}' for a list", offset
-    )
-
-
 def _check_promises(source: Source, header: Header, said: Directives, facts: Facts) -> None:
     """Refuse what a header or a directive promises and the text cannot keep."""
     if not header.is_aiosql and header.cardinality in _ROWS and facts.returns_rows is False:
@@ -320,7 +344,7 @@ def _check_promises(source: Source, header: Header, said: Directives, facts: Fac
             "RETURNING; write :exec or :affected",
             header.offset,
         )
-    if said.access is Access.READ and facts.command.lower() in CHANGING:
+    if said.access is Access.READ and facts.command in _CHANGING:
         raise source.error(
             f"'access: read', but the statement is an {facts.command}", said.offsets["access"]
         )
@@ -330,6 +354,15 @@ def _check_promises(source: Source, header: Header, said: Directives, facts: Fac
             "'role: reader', but the statement writes (if it does not, say 'access: read')",
             said.offsets["role"],
         )
+    if said.cache is not None:
+        _check_cached(source, header, said, facts, writes=writes)
+    if said.invalidates and not (writes or (said.access is None and facts.functions)):
+        raise source.error(
+            "'invalidates', but the statement writes nothing (if it does, say 'access: write')",
+            said.offsets["invalidates"],
+        )
+    if said.coalesce:
+        _check_coalescing(source, header, said, facts)
     if said.retry == "exactly_once":
         if header.cardinality in {Cardinality.BATCH, Cardinality.SCRIPT}:
             raise source.error(
@@ -344,8 +377,61 @@ def _check_promises(source: Source, header: Header, said: Directives, facts: Fac
             )
 
 
+def _check_cached(
+    source: Source, header: Header, said: Directives, facts: Facts, *, writes: bool
+) -> None:
+    """Refuse to keep the answers of what is no plain read."""
+    offset = said.offsets["cache"]
+    if header.cardinality not in _ROWS:
+        raise source.error(
+            f"'cache' is for :one, :maybe, :many and :scalar, not :{header.cardinality.value}",
+            offset,
+        )
+    if writes:
+        raise source.error(
+            "'cache', but the statement writes, or locks (if it does not, say 'access: read')",
+            offset,
+        )
+    if said.access is None and facts.functions:
+        raise source.error(
+            f"'cache', but nobody knows whether {listed(sorted(facts.functions))} writes (if not,"
+            " say 'access: read')",
+            offset,
+        )
+
+
+def _check_coalescing(source: Source, header: Header, said: Directives, facts: Facts) -> None:
+    """Refuse to send calls together that must each have a statement of their own."""
+    problem = None
+    if header.cardinality in {Cardinality.BATCH, Cardinality.SCRIPT}:
+        problem = f"a :{header.cardinality.value} is no call of a single statement"
+    elif facts.command == "OTHER":
+        problem = "the statement is none of SELECT, INSERT, UPDATE, DELETE and MERGE"
+    elif facts.command == "SELECT" and facts.writes:
+        problem = (
+            "the statement locks rows, changes them, or has another answer at each call (random())"
+        )
+    if problem is not None:
+        raise source.error(f"'coalesce: on', but {problem}", said.offsets["coalesce"])
+
+
+def _check_apart(raw: RawStatement, body: _Body, lists: Sequence[str], grammar: Dialect) -> None:
+    """Refuse to send calls together whose answers could be others than alone on MySQL."""
+    if not raw.directives.coalesce or grammar.name != "mysql":
+        return
+    is_exec = raw.header.cardinality is Cardinality.EXEC
+    found = why_apart(body.code, body.parameters, lists, is_exec=is_exec)
+    if found is not None:
+        raise raw.source.error(f"'coalesce: on', but {found[0]}", found[1])
+
+
 def _check_declared(source: Source, header: Header, said: Directives, names: Sequence[str]) -> None:
-    """Refuse a type or a declaration for a parameter that the text does not have."""
+    """Refuse what asks for a parameter that the text does not have."""
+    if said.coalesce and not names:
+        raise source.error(
+            "'coalesce: on', but there is no parameter to tell the calls apart",
+            said.offsets["coalesce"],
+        )
     strange = [name for name in said.param_types if name not in names]
     if strange:
         raise source.error(

@@ -176,7 +176,8 @@ def classify(code: Sequence[Token]) -> Facts:
         present = set(words)
     identifiers = present - _NO_NAMES
     identifiers.update(unquote(t[1]) for t in code if t[0] == QUOTED)
-    command, names = _main_command(code, words)
+    first, names = main_command(code, words, _MAIN)
+    command = "SELECT" if first in READING else first.upper() or "OTHER"
     writes = command == "OTHER" or command.lower() in CHANGING
     if command == "OTHER":
         writes = not _harmless_other(words)
@@ -209,16 +210,24 @@ def _volatile(name: str) -> bool:
     return last in VOLATILE or last.startswith(VOLATILE_PREFIXES)
 
 
-def _main_command(code: Sequence[Token], words: Sequence[str]) -> tuple[str, set[int]]:
-    """The command after any WITH list, and where the names of that list stand."""
+def main_command(
+    code: Sequence[Token], words: Sequence[str], commands: frozenset[str]
+) -> tuple[str, set[int]]:
+    """The command after any WITH list, and where the names of that list stand.
+
+    Args:
+        code: The tokens of one statement.
+        words: Those that are words in lower case, the others empty.
+        commands: The commands that count; the answer for any other is empty.
+    """
     start = 0
     while start < len(code) and code[start][1] == "(":
         start += 1
     first = words[start] if start < len(words) else ""
-    if first in _MAIN:
-        return _command(first), set()
+    if first in commands:
+        return first, set()
     if first != "with":
-        return "OTHER", set()
+        return "", set()
     names: set[int] = set()
     depth = 0
     expect_name = True
@@ -233,13 +242,9 @@ def _main_command(code: Sequence[Token], words: Sequence[str]) -> tuple[str, set
             elif expect_name and word != "recursive":
                 names.add(index)
                 expect_name = False
-            elif word in _MAIN and not expect_name:
-                return _command(word), names
-    return "OTHER", names
-
-
-def _command(word: str) -> str:
-    return "SELECT" if word in READING else word.upper()
+            elif word in commands and not expect_name:
+                return word, names
+    return "", names
 
 
 def _harmless_other(words: Sequence[str]) -> bool:

@@ -35,7 +35,10 @@ class Directives:
     returns: str | type[Any] | None = None
     access: Access | None = None
     retry: str | None = None
+    coalesce: bool = False
     session_clean: bool = False
+    cache: float | None = None
+    invalidates: tuple[str, ...] = ()
     param_types: dict[str, str] = field(default_factory=dict)
     column_nullability: dict[str, bool] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
@@ -101,6 +104,12 @@ def _retry(into: Directives, value: str) -> None:
     into.retry = value
 
 
+def _coalesce(into: Directives, value: str) -> None:
+    if value != "on":
+        raise _BadValue("it can only be on")
+    into.coalesce = True
+
+
 def _param(into: Directives, value: str) -> None:
     name, _, type_name = value.partition(" ")
     type_name = type_name.strip()
@@ -122,16 +131,26 @@ def _column(into: Directives, value: str) -> None:
     into.column_nullability[name] = found[2] == "nullable"
 
 
-def _not_built(_into: Directives, _value: str) -> None:
-    raise _BadValue("it is not built in this version of aurora_sql; leave it out")
+def _cache(into: Directives, value: str) -> None:
+    into.cache = parse_duration(value)
+    if into.cache is None:
+        raise _BadValue("it is how old an answer may be, such as 500ms, 5s or 2m")
+
+
+def _invalidates(into: Directives, value: str) -> None:
+    names = tuple(name.strip() for name in value.split(","))
+    if not all(map(_DOTTED.match, names)):
+        raise _BadValue("it is full names of cached statements, such as users.get, users.count")
+    into.invalidates = names
 
 
 _READERS: Final[dict[str, Callable[[Directives, str], None]]] = {
     "role": _role,
     "timeout": _timeout,
     "returns": _returns,
-    "coalesce": _not_built,
-    "cache": _not_built,
+    "cache": _cache,
+    "invalidates": _invalidates,
+    "coalesce": _coalesce,
     "access": _access,
     "session": _session,
     "retry": _retry,
@@ -154,8 +173,7 @@ def read_directive(source: Source, comment: str, offset: int, into: Directives) 
         Whether it was one.
 
     Raises:
-        StatementFileError: It is misspelt, given twice, has a bad value, or asks for a feature
-            that is not built.
+        StatementFileError: It is misspelt, given twice, or has a bad value.
     """
     found = _DIRECTIVE.match(comment)
     if found is None:
@@ -183,9 +201,8 @@ def refuse_misplaced(source: Source, comment: str, offset: int) -> None:
     if found is not None and found[1] in _READERS:
         try:
             _READERS[found[1]](Directives(), found[2])
-        except _BadValue as exc:
-            if "not built" not in str(exc):
-                return  # prose that happens to begin with such a word
+        except _BadValue:
+            return  # prose that happens to begin with such a word
         raise source.error(
             f"directive {found[1]!r} stands inside the SQL; put it under the header", offset
         )

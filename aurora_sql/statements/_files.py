@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from aurora_sql.errors import StatementFileError
+from aurora_sql.statements._dialects import dialect_of
 from aurora_sql.statements._directives import (
     Directives,
     none_given,
@@ -22,7 +23,6 @@ from aurora_sql.statements._tokens import (
     Token,
     Tokenizer,
     swallowed_header,
-    tokenizer,
 )
 from aurora_sql.types import Cardinality
 
@@ -114,10 +114,11 @@ def parse_file(data: bytes, path: Path, dialect: str) -> list[RawStatement]:
         StatementFileError: The file cannot be read as statements; it names line and column.
     """
     source = Source(decode(data, path), path)
+    tokenize = dialect_of(dialect).tokenize
     try:
-        tokens = tokenizer(dialect)(source)
+        tokens = tokenize(source)
     except StatementFileError:
-        _blame_open_quote(source, tokenizer(dialect))
+        _blame_open_quote(source, tokenize)
         raise
     headers = [
         index

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aurora_sql.errors import ConfigurationError, StatementFileError
 from aurora_sql.statements._build import build
+from aurora_sql.statements._dialects import DIALECTS
 from aurora_sql.statements._files import RawStatement, parse_file
-from aurora_sql.statements._names import name_problem
-from aurora_sql.statements._tokens import DIALECTS
+from aurora_sql.statements._names import close_to, name_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -281,4 +281,26 @@ def assemble(files: dict[Path, SqlFile], dialect: str) -> dict[str, Statement]:
                 "another name",
                 raw.header.offset,
             )
-    return {name: file.statement(raw, dialect) for name, (file, raw) in sorted(winners.items())}
+    statements = {
+        name: file.statement(raw, dialect) for name, (file, raw) in sorted(winners.items())
+    }
+    for name, (_, raw) in winners.items():
+        _check_invalidated(statements[name], raw, statements)
+    return statements
+
+
+def _check_invalidated(
+    statement: Statement, raw: RawStatement, statements: dict[str, Statement]
+) -> None:
+    """Refuse a name after ``invalidates:`` under which no answer is ever kept."""
+    for name in statement.invalidates:
+        found = statements.get(name)
+        if found is None:
+            problem = f"no statement is called {name!r}{close_to(name, statements)}"
+        elif found.cache is None:
+            problem = f"{name!r} ({found.place}) has no 'cache' directive"
+        else:
+            continue
+        raise raw.source.error(
+            f"directive 'invalidates': {problem}", raw.directives.offsets["invalidates"]
+        )

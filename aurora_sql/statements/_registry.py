@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aurora_sql.errors import StatementFileError
+from aurora_sql.statements._dialects import dialect_of
 from aurora_sql.statements._folder import Folder
 from aurora_sql.statements._names import close_to
-from aurora_sql.statements._tokens import tokenizer
 
 if TYPE_CHECKING:
     from aurora_sql.statements._statement import Statement
@@ -61,7 +61,7 @@ class StatementRegistry(Mapping[str, "Statement"]):
             ConfigurationError: There is no such folder, nothing in it, or no such dialect.
             StatementFileError: A file is wrong; the error names it, the line and the column.
         """
-        tokenizer(dialect)
+        dialect_of(dialect)
         folder = Folder(Path(path), dialect)
         folder.load(keep=reload)
         return cls(folder, reload=reload)

@@ -106,6 +106,8 @@ def _counts(word: str, previous: str, following: Token | None) -> bool:
     if word in ("group", "order"):
         # WITHIN GROUP (…) is no clause. A line that ends in ORDER has BY on the next.
         return following is None or following[1].lower() == "by"
+    if word == "update" and previous == "key":
+        return False  # ON DUPLICATE KEY UPDATE: a list of assignments, not of tables
     return previous != "."
 
 

@@ -8,7 +8,9 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aurora_sql.errors import ParameterError
+from aurora_sql.statements._lists import Lists
 from aurora_sql.statements._names import close_to, listed
+from aurora_sql.statements._render import RENDER
 from aurora_sql.types import Access, Cardinality
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aurora_sql.statements._conditions import Conditions
+    from aurora_sql.statements._render import Rendered
     from aurora_sql.statements._source import Source
     from aurora_sql.types import Role
 
@@ -39,8 +42,11 @@ class Variant:
 
     Attributes:
         statement: The statement it belongs to.
-        sql: The text with ``$1``, ``$2``, … in place of the names.
-        parameters: The names in the order of their numbers.
+        sql: The text with placeholders in place of the names: ``$1``, ``$2``, … on PostgreSQL,
+            ``?`` on MySQL.
+        parameters: The name of each value that is sent with it, in order. PostgreSQL's numbers
+            let a text use one value several times; on MySQL a name stands here once for each of
+            its placeholders.
         label: What tells it from its siblings, such as ``status, sort='newest'``; empty for the
             only one.
     """
@@ -48,31 +54,36 @@ class Variant:
     __slots__ = (
         "__weakref__",  # what is known of a variant elsewhere goes when it goes
         "_accepts",
+        "_lists",
         "_pick",
         "_pieces",
+        "_sizes",
         "label",
         "parameters",
         "sql",
         "statement",
     )
 
-    def __init__(self, statement: Statement, pieces: tuple[Piece, ...], label: str = "") -> None:
+    def __init__(
+        self,
+        statement: Statement,
+        pieces: tuple[Piece, ...],
+        label: str = "",
+        sizes: Mapping[str, int] | None = None,
+    ) -> None:
         self.statement = statement
         self.label = label
         self._pieces = pieces
-        numbers: dict[str, int] = {}
-        texts = []
-        for _, text, parameter in pieces:
-            if parameter:
-                number = numbers.setdefault(parameter, len(numbers) + 1)
-                texts.append(_placeholder(number, statement.param_types.get(parameter)))
-            else:
-                texts.append(text)
+        self._sizes = sizes or {}
+        texts, self.parameters = self._render()
         # A variant whose last line is left out ends with the line break before it.
         self.sql = "".join(texts).rstrip()
-        self.parameters = tuple(numbers)
         self._pick = picker(self.parameters)
-        self._accepts = frozenset(numbers)
+        self._accepts = frozenset(self.parameters)
+        self._lists: Lists | None = None
+        if statement.lists and sizes is None:
+            names = [name for name in dict.fromkeys(self.parameters) if name in statement.lists]
+            self._lists = Lists(self, names) if names else None
 
     def __repr__(self) -> str:
         label = f"[{self.label}]" if self.label else ""
@@ -80,6 +91,20 @@ class Variant:
         if len(text) > _SHOWN:
             text = text[: _SHOWN - 1] + "…"
         return f"<Variant {self.statement.name}{label} {text}>"
+
+    def _render(self) -> Rendered:
+        return RENDER[self.statement.dialect](self._pieces, self.statement.param_types, self._sizes)
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The text in pieces: code as it stands in the file, and parameters."""
+        return self._pieces
+
+    def with_sizes(self, sizes: Mapping[str, int]) -> Variant:
+        """The same text with so many values in each of its lists."""
+        sized = ", ".join(f"{name}*{size}" for name, size in sizes.items())
+        label = f"{self.label}, {sized}" if self.label else sized
+        return Variant(self.statement, self._pieces, label, sizes)
 
     def locate(self, position: int) -> tuple[int, int]:
         """Line and column in the source, both from 1, of a character of the text that was sent.
@@ -90,19 +115,12 @@ class Variant:
         """
         left = max(position - 1, 0)
         offset = 0
-        types = self.statement.param_types
-        for start, text, parameter in self._pieces:
-            if parameter:
-                number = self.parameters.index(parameter) + 1
-                length = len(_placeholder(number, types.get(parameter)))
-                offset = start
-                if left < length:
-                    break
-            else:
-                length = len(text)
-                offset = start + min(left, length)
-                if left < length:
-                    break
+        texts, _ = self._render()
+        for (start, _, parameter), text in zip(self._pieces, texts, strict=True):
+            length = len(text)
+            offset = start if parameter else start + min(left, length)
+            if left < length:
+                break
             left -= length
         # A line that was left out may have taken the text's end with it: what stands for its line
         # break lies beyond.
@@ -114,14 +132,35 @@ class Variant:
         line, column = self.locate(position)
         return f"{self.statement.path or self.statement.name}:{line}:{column}"
 
+    def position_near(self, line: int, near: str | None = None) -> int:
+        """Number of a character of the text that was sent, from what MySQL's errors tell of it.
+
+        They say ``near '…' at line N``: the text from where the parser gave up, cut off after 80
+        characters, and its line.
+
+        Args:
+            line: The line of the text that was sent, from 1.
+            near: The text from there, empty where the text ends too early; without it the line's
+                first character is meant.
+
+        Returns:
+            The number, from 1, for :meth:`locate` and :meth:`place`.
+        """
+        text = self.sql
+        start = 0
+        for _ in range(line - 1):
+            start = text.find("\n", start) + 1
+            if start == 0:
+                return len(text) + 1
+        if near == "":
+            return len(text) + 1
+        found = -1 if near is None else text.find(near, start)
+        if found < 0:
+            found = len(text) - len(text[start:].lstrip())
+        return found + 1
+
 
 _SHOWN: Final = 60
-
-
-def _placeholder(number: int, type_name: str | None) -> str:
-    # The extended protocol knows a parameter's type by a cast alone (the drivers pass no OIDs);
-    # brackets keep it one operand whatever follows.
-    return f"${number}" if type_name is None else f"(${number}::{type_name})"
 
 
 def _nothing(_params: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -162,13 +201,21 @@ class Statement:
             ad hoc SQL.
         retry: ``never`` or ``exactly_once`` where ``retry:`` says so, else None.
         session_clean: ``session: clean``: it leaves the session as it was.
+        cache: Seconds that an answer may be old, from ``cache:``; None: the server is asked.
+        invalidates: Full names of the cached statements whose answers a write puts out of date,
+            from ``invalidates:``.
         param_types: Types of parameters, from ``param:``; they are sent as casts.
         column_nullability: For columns named by ``column:``, True where NULL may come.
-        command: SELECT, INSERT, UPDATE, DELETE, MERGE or OTHER.
+        command: SELECT, INSERT, UPDATE, DELETE, MERGE, REPLACE (MySQL) or OTHER.
         functions: Functions it calls that are not on the vetted list, lower case, qualified
             where the text qualifies them.
         identifiers: Every name in the text that could be a table, a view or a column.
         is_aiosql: Its header has aiosql's form.
+        lists: Parameters that take a list of values, one placeholder each: those in ``IN (:ids)``
+            on MySQL. None on PostgreSQL, where a list is one value.
+        commits_implicitly: It ends the transaction that is open, as DDL does on MySQL.
+        coalesce: ``coalesce: on``: calls that wait at the same moment travel together.
+        repeatable: It is a read in the form for many callers, which may be run for its plan alone.
     """
 
     name: str
@@ -193,6 +240,12 @@ class Statement:
     functions: frozenset[str]
     identifiers: frozenset[str]
     is_aiosql: bool
+    lists: frozenset[str] = frozenset()
+    commits_implicitly: bool = False
+    cache: float | None = None
+    invalidates: tuple[str, ...] = ()
+    coalesce: bool = False
+    repeatable: bool = False
     conditions: Conditions | None = field(default=None)
     # The fast way of bind(): the only variant, how many parameters it takes (-1 sends every call
     # the long way round) and what takes them out of the mapping.
@@ -247,7 +300,7 @@ class Statement:
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """Every text that can be sent. The same objects at each call."""
+        """Every text that can be sent, with one value in each list on MySQL; always the same."""
         if self.conditions is not None:
             return self.conditions.all_variants(self)
         return () if self._only is None else (self._only,)
@@ -259,10 +312,11 @@ class Statement:
             params: Values by name. Those that only conditional lines use may be left out or None.
 
         Returns:
-            The variant to send and the values for ``$1``, ``$2``, ….
+            The variant to send and the values for its placeholders, in order.
 
         Raises:
-            ParameterError: One is missing or unknown, or has no value that a line allows.
+            ParameterError: One is missing or unknown, has no value that a line allows, or is no
+                list where ``IN (:ids)`` takes one.
         """
         if len(params) == self._count:
             try:
@@ -293,9 +347,26 @@ class Statement:
         return variant, bound
 
     def _bind_with_care(self, params: Mapping[str, Any]) -> tuple[Variant, Sequence[Any]]:
-        if self.conditions is None:
+        if self.conditions is not None:
+            bound = self.conditions.bind(self, params)
+            if not self.lists:
+                return bound
+        elif self._only is not None and self.lists:
+            bound = self._only, self._all_of(params)
+        else:
             raise self._misfit(params)
-        return self.conditions.bind(self, params)
+        variant, values = bound
+        lists = variant._lists  # noqa: SLF001 - the two are one unit
+        return bound if lists is None else lists.expand(values)
+
+    def _all_of(self, params: Mapping[str, Any]) -> Sequence[Any]:
+        """The values for the only variant, its lists whole."""
+        try:
+            if len(params) == len(self.parameters):
+                return self._only._pick(params)  # type: ignore[union-attr]  # noqa: SLF001 - the caller looked
+        except (KeyError, TypeError):
+            pass
+        raise self._misfit(params)
 
     def _misfit(self, params: object, number: int | None = None) -> ParameterError:
         return ParameterError(misfit_message(self, params, number))
@@ -305,7 +376,7 @@ class Statement:
         variant = Variant(self, pieces)
         set_attribute = object.__setattr__
         set_attribute(self, "_only", variant)
-        set_attribute(self, "_count", len(variant.parameters))
+        set_attribute(self, "_count", -1 if self.lists else len(variant._accepts))  # noqa: SLF001 - the two are one unit
         set_attribute(self, "_pick", variant._pick)  # noqa: SLF001 - the two are one unit
 
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from aurora_sql.errors import ConfigurationError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,7 +23,8 @@ if TYPE_CHECKING:
 # registry of 1,000 statements has some 50,000 of them.
 Token: TypeAlias = tuple[int, str, int]
 
-# The kinds are the numbers of the groups below, so that a match tells its kind by lastindex.
+# The kinds are the numbers of the groups below, so that a match tells its kind by lastindex. The
+# last two are MySQL's: @x or @@x, and the edges of a comment whose code the server may run.
 WORD: Final = 1
 PUNCTUATION: Final = 2
 OPERATOR: Final = 3
@@ -39,6 +38,8 @@ DOLLAR: Final = 10
 POSITIONAL: Final = 11
 UNTERMINATED: Final = 12
 OTHER: Final = 13
+VARIABLE: Final = 14
+EXECUTABLE: Final = 15
 
 # Every character beyond ASCII may stand in an identifier, as scan.l has it for bytes >= 0x80.
 _HEAD = r"[A-Za-z_\x80-\U0010ffff]"
@@ -213,22 +214,3 @@ def swallowed_header(tokens: list[Token]) -> int | None:
 
 
 Tokenizer: TypeAlias = "Callable[[Source], list[Token]]"
-_TOKENIZERS: Final[dict[str, Tokenizer]] = {"postgresql": tokenize_postgresql}
-DIALECTS: Final = ("postgresql", "mysql")
-
-
-def tokenizer(dialect: str) -> Tokenizer:
-    """The lexer of a dialect.
-
-    Raises:
-        ConfigurationError: There is no such dialect, or its lexer is not built in this version.
-    """
-    try:
-        return _TOKENIZERS[dialect]
-    except KeyError:
-        pass
-    if dialect in DIALECTS:
-        raise ConfigurationError(
-            f"dialect {dialect!r} is not built in this version of aurora_sql; use 'postgresql'"
-        )
-    raise ConfigurationError(f"unknown dialect {dialect!r}; it is one of {', '.join(DIALECTS)}")

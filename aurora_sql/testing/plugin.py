@@ -11,6 +11,8 @@ Fixtures:
 * ``aurora_database`` (function): name of a fresh database, dropped after the test.
 * ``aurora_settings`` (function): settings that reach that database.
 * ``aurora_fault_proxy`` (function): a :class:`~aurora_sql.local.FaultProxy` in front of the writer.
+* ``aurora_assert_statements`` (function): fails the test where a block sends more statements than
+  it should, or others.
 * ``aurora_faulty_settings`` (function): the same settings, with the proxy on the way to the writer
   and no readers.
 
@@ -19,14 +21,17 @@ All of them are synchronous, so that they fit tests with any event loop, or none
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+    from contextlib import AbstractContextManager
 
+    from aurora_sql.execution import StatementCount
     from aurora_sql.local import FaultProxy, LocalCluster
     from aurora_sql.settings import AuroraSettings
 
@@ -38,10 +43,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--aurora-readers", type=int, default=None, help="readers of the aurora_cluster fixture"
     )
     group.addoption(
-        "--aurora-bin-dir", default=None, help="folder with the PostgreSQL programs it runs"
+        "--aurora-bin-dir", default=None, help="folder with the server's programs that it runs"
     )
+    group.addoption("--aurora-engine", default=None, help="engine of the aurora_cluster fixture")
     parser.addini("aurora_readers", "readers of the aurora_cluster fixture", default="2")
-    parser.addini("aurora_bin_dir", "folder with the PostgreSQL programs it runs", default="")
+    parser.addini("aurora_bin_dir", "folder with the server's programs that it runs", default="")
+    parser.addini(
+        "aurora_engine", "its engine: postgresql, or mysql (also MariaDB)", default="postgresql"
+    )
 
 
 def _readers(config: pytest.Config) -> int:
@@ -61,18 +70,19 @@ def aurora_cluster(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
 
     config = request.config
     bin_dir = config.getoption("--aurora-bin-dir") or config.getini("aurora_bin_dir") or None
-    with LocalCluster(readers=_readers(config), bin_dir=bin_dir) as cluster:
+    engine = config.getoption("--aurora-engine") or str(config.getini("aurora_engine"))
+    with LocalCluster(engine, readers=_readers(config), bin_dir=bin_dir) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
-def aurora_template() -> str:
+def aurora_template() -> str | None:
     """Name of the database that each test gets a copy of: an empty one unless overridden."""
-    return "template1"
+    return None
 
 
 @pytest.fixture
-def aurora_database(aurora_cluster: LocalCluster, aurora_template: str) -> Iterator[str]:
+def aurora_database(aurora_cluster: LocalCluster, aurora_template: str | None) -> Iterator[str]:
     """Name of a fresh database, on all instances."""
     name = f"test_{uuid4().hex[:12]}"
     _run(lambda: aurora_cluster.create_database(name, template=aurora_template))
@@ -100,6 +110,41 @@ def aurora_faulty_settings(
     """Settings that reach the fresh database through the proxy, on the writer alone."""
     through = f"{aurora_fault_proxy.host}:{aurora_fault_proxy.port}"
     return aurora_settings.replace({"write_endpoint": through, "read_endpoint": None})
+
+
+class AssertStatements(Protocol):
+    """What ``aurora_assert_statements`` is."""
+
+    def __call__(
+        self, exactly: int | None = None, *, at_most: int | None = None
+    ) -> AbstractContextManager[StatementCount]:
+        """Return a block; leaving it fails the test unless it sent as many statements as said."""
+
+
+@pytest.fixture
+def aurora_assert_statements() -> AssertStatements:
+    """Fail the test where a block sends more statements than it should, or others.
+
+    ``with aurora_assert_statements(3):``, ``with aurora_assert_statements(at_most=5) as counted:``.
+    What counts is said at :func:`aurora_sql.count_statements`. Unlike a ``limit`` given there, this
+    lets the block come to its end, and no error handler between can hide it.
+    """
+    from aurora_sql import count_statements  # noqa: PLC0415 - see the module
+
+    @contextmanager
+    def block(
+        exactly: int | None = None, *, at_most: int | None = None
+    ) -> Iterator[StatementCount]:
+        if (exactly is None) is (at_most is None):
+            raise TypeError("give either a number of statements, or at_most=")
+        with count_statements() as counted:
+            yield counted
+        if exactly is not None and counted.total != exactly:
+            pytest.fail(f"{exactly} statements were to be sent, not {counted.total}: {counted}")
+        if at_most is not None and counted.total > at_most:
+            pytest.fail(f"at most {at_most} statements, not {counted.total}: {counted}")
+
+    return block
 
 
 def _run(make: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -5,8 +5,14 @@ failovers. A ledger notes what its callers were told, and is compared with what 
 the end.
 """
 
-from benchmarks.failover._report import FailoverReport, print_failover
-from benchmarks.failover._results import FailoverOptions, FailoverResult, Outcome
+from benchmarks.failover._report import FailoverReport, print_failover, print_failover_comparison
+from benchmarks.failover._results import (
+    FailoverOptions,
+    FailoverResult,
+    Outcome,
+    is_failover,
+    regressions,
+)
 from benchmarks.failover._run import Listener, Run
 from benchmarks.failover._subjects import CONTENDERS, Contender, choose_subjects
 
@@ -20,5 +26,8 @@ __all__ = [
     "Outcome",
     "Run",
     "choose_subjects",
+    "is_failover",
     "print_failover",
+    "print_failover_comparison",
+    "regressions",
 ]

@@ -12,7 +12,7 @@ import asyncpg
 from aurora_sql.errors import OperationalError
 from aurora_sql.local import LocalCluster
 from aurora_sql.types import Role
-from benchmarks import _machine
+from benchmarks._postgresql import PostgreSQL
 from benchmarks.failover._ledger import Ledger
 from benchmarks.failover._results import Outcome
 from benchmarks.failover._work import COUNTERS, InDoubt
@@ -55,7 +55,7 @@ async def measure(
     async with LocalCluster(readers=_READERS, endpoint_lag=options.endpoint_lag) as cluster:
         async with _outside(cluster) as connection:
             await connection.execute(_TABLES)
-            server = await _machine.server(connection, _READERS)
+            server = await PostgreSQL().server(connection, _READERS)
         ledger, pauses = await _drill(contender, cluster, options, paused)
         async with _outside(cluster) as connection:
             written = [row["id"] for row in await connection.fetch("SELECT id FROM ledger")]

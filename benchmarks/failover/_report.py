@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from benchmarks._report import LiveReport, met, new_table, place_lines
+from benchmarks._results import differences
 from benchmarks.failover._results import MEDIAN_GOAL, OURS, WORST_GOAL
 
 if TYPE_CHECKING:
@@ -44,6 +45,35 @@ def print_failover(console: Console, result: FailoverResult) -> None:
     console.print(_table(result))
     for line in _notes(result):
         console.print(f"  {line}")
+
+
+def print_failover_comparison(
+    console: Console, earlier: FailoverResult, now: FailoverResult
+) -> None:
+    """Print how a result differs from an earlier one, for each subject that both have."""
+    table = new_table(f"against {earlier.created} ({earlier.software.revision or 'no revision'})")
+    table.add_column("subject")
+    for name in ("median", "worst", "longest gap", "lost", "doubled", "in doubt", "errors"):
+        table.add_column(name, justify="right")
+    for one in now.outcomes:
+        before = earlier.outcome(one.name)
+        if before is not None:
+            cells = zip(_compared(before, earlier), _compared(one, now), strict=True)
+            table.add_row(one.name, *(f"[dim]{then} →[/dim] {today}" for then, today in cells))
+    console.print(table)
+    for difference in differences(earlier, now):
+        console.print(f"  careful: {difference}", style="yellow")
+
+
+def _compared(one: Outcome, result: FailoverResult) -> list[str]:
+    patience = result.options.patience
+    return [
+        *(duration(value, patience) for value in (one.median, one.worst, one.longest_gap)),
+        _bad(one.lost),
+        _bad(one.doubled),
+        f"{one.in_doubt:,}",
+        f"{sum(one.errors.values()):,}",
+    ]
 
 
 def _heading(result: FailoverResult) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from typing import TYPE_CHECKING, Literal
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict
 
 from benchmarks._machine import Machine, Server, Software
+from benchmarks._results import load, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,3 +126,56 @@ class FailoverResult(_Frozen):
         """Write it as JSON; the folder is made if it is missing."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> FailoverResult:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ConfigurationError: The file cannot be read, or is no result of this kind.
+        """
+        return load(path, cls, "failover")
+
+
+def is_failover(path: Path) -> bool:
+    """Whether a file says that it is a result of the failover benchmark.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
+    try:
+        found = json.loads(read(path))
+    except ValueError:
+        return False
+    return isinstance(found, dict) and found.get("kind") == "failover"
+
+
+def regressions(earlier: FailoverResult, now: FailoverResult, least: float) -> list[str]:
+    """What became worse for the library, one sentence each.
+
+    Args:
+        earlier: The result to compare with.
+        now: The later one.
+        least: The earlier median over the later one that is still good enough; 1.0 for as quick.
+            Units that are lost, doubled or unaccounted for are one too many at any rate.
+    """
+    then, today = earlier.outcome(OURS), now.outcome(OURS)
+    if today is None:
+        return []
+    found = []
+    if then is not None and then.median < least * today.median:
+        found.append(
+            f"the median, {_seconds(today.median)}, was {_seconds(then.median)}: below {least:g}"
+        )
+    for what, count in (
+        ("lost", today.lost),
+        ("doubled", today.doubled),
+        ("there though their callers were told that they are not", today.unaccounted),
+    ):
+        if count:
+            found.append(f"{count} units are {what}")
+    return found
+
+
+def _seconds(value: float) -> str:
+    return "without end" if math.isinf(value) else f"{value:.3f} s"

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aurora_sql import Aurora, AuroraError, LoggingObserver, deadline
+from aurora_sql import Aurora, AuroraError, LoggingObserver, count_statements, deadline
 from examples.service.answers import Answer, answer_for, problem
 from examples.shop.models import Address, NewOrder
 from examples.shop.scenarios import OutOfStock, place_order
@@ -30,6 +30,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 SQL = Path(__file__).resolve().parents[2] / "sql"
 LONGEST_BODY = 64 * 1024
 OUR_MISTAKE = 500
+_TOO_OFTEN = 10
 
 _logger = logging.getLogger("examples.service")
 
@@ -203,7 +204,8 @@ class Service:
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         try:
             # Every statement of the request shares it, waiting for a connection included.
-            with deadline(self._time_limit):
+            # A statement that runs over and over in it is worth a warning.
+            with deadline(self._time_limit), count_statements(warn_at=_TOO_OFTEN):
                 return await handler(self._db, Request(id_, query, body))
         except ValidationError as error:
             # Without the input: it may be anything, NaN or broken UTF-8 too.

@@ -1,7 +1,8 @@
 """The whole shop on this machine, from nothing: ``python -m examples.shop.demo``.
 
-Starts a local Aurora (a writer and streaming readers), applies the migrations, loads the
-generated data, runs the four scenarios and a short benchmark, and leaves nothing behind.
+Starts a local Aurora (a writer and replicating readers) of PostgreSQL or, by ``--engine mysql``,
+of MySQL, applies the migrations, loads the generated data, runs the four scenarios and a short
+benchmark, and leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rich.table import Table as RichTable
 from aurora_sql import Aurora, migrations
 from aurora_sql.errors import AuroraError
 from aurora_sql.local import LocalCluster
+from aurora_sql.types import Engine
 from examples.shop import scenarios
 from examples.shop.load import load_shop
 
@@ -37,9 +39,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 SQL = ROOT / "sql"
-MIGRATIONS = ROOT / "migrations" / "postgresql"
+MIGRATIONS = ROOT / "migrations"
 
 _INTERRUPTED = 130
+# MySQL's readers begin to replay a transaction when it has committed, and the load is one.
+_CATCH_UP = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Options:
     """What the command line says.
 
     Attributes:
+        engine: Of the cluster.
         customers: How many to generate.
         orders: How many to generate.
         readers: Readers of the cluster.
@@ -55,6 +60,7 @@ class Options:
         keep: Leave the cluster running at the end, until interrupted.
     """
 
+    engine: Engine = Engine.POSTGRESQL
     customers: int = 100_000
     orders: int = 500_000
     readers: int = 2
@@ -69,6 +75,7 @@ class Options:
         parser = argparse.ArgumentParser(
             prog="python -m examples.shop.demo", description=(__doc__ or "").partition("\n\n")[2]
         )
+        parser.add_argument("--engine", type=Engine, choices=tuple(Engine), default=default.engine)
         parser.add_argument("--customers", type=_at_least(1), default=default.customers)
         parser.add_argument("--orders", type=_at_least(0), default=default.orders)
         parser.add_argument("--readers", type=_at_least(0), default=default.readers)
@@ -127,8 +134,12 @@ class Demo:
         readers = self._options.readers
         self._headline(f"A local Aurora: one writer, {readers} reader(s)")
         begin = time.perf_counter()
-        async with LocalCluster(engine="postgresql", readers=readers, database="shop") as cluster:
-            self._took("start the cluster", begin, f"PostgreSQL {cluster.server_version}")
+        async with LocalCluster(
+            engine=self._options.engine.value, readers=readers, database="shop"
+        ) as cluster:
+            self._took(
+                "start the cluster", begin, f"{cluster.server_product} {cluster.server_version}"
+            )
             self._print(
                 scenarios.Table(
                     "Instances",
@@ -144,7 +155,9 @@ class Demo:
     async def _migrate(self, cluster: LocalCluster) -> None:
         self._headline("Migrations")
         begin = time.perf_counter()
-        applied = await migrations.apply(cluster.settings(), MIGRATIONS)
+        applied = await migrations.apply(
+            cluster.settings(), MIGRATIONS / self._options.engine.value
+        )
         self._took("migrate", begin, f"{len(applied)} migrations")
         for migration in applied:
             self._console.print(f"  applied {migration.id}")
@@ -163,7 +176,10 @@ class Demo:
         text = f"{report.total:,} rows, {rate:,.0f} per second"
         self._times.append(("generate and load", report.seconds, text))
         self._console.print(f"  {text}")
-        await cluster.wait_replayed()
+        self._console.print("  the readers catch up")
+        begin = time.perf_counter()
+        await cluster.wait_replayed(_CATCH_UP)
+        self._took("readers catch up", begin)
 
     async def _scenarios(self, db: Aurora, cluster: LocalCluster) -> None:
         self._headline("1. Placing orders")

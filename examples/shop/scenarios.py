@@ -15,6 +15,7 @@ from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from aurora_sql import SerializationConflict
 from examples.shop.data import END
 from examples.shop.models import NewOrder, Wish
 
@@ -146,8 +147,9 @@ async def place_orders(db: Aurora, *, pieces: int = 12, too_many: int = 8) -> tu
 async def _order_while_price_changes(db: Aurora, customer_id: int, product_id: int) -> Table:
     """An order under REPEATABLE READ whose product is changed by somebody else meanwhile.
 
-    The database refuses to mix what the order has seen with what it now would overwrite; the
-    function runs again, and sells at the price that holds.
+    What the order has seen must not be mixed with what it now would overwrite: PostgreSQL refuses
+    that by itself, on MySQL the order looks. The function runs again, and sells at the price that
+    holds.
     """
     seen: list[tuple[Decimal, int]] = []
 
@@ -168,6 +170,10 @@ async def _order_while_price_changes(db: Aurora, customer_id: int, product_id: i
         reserved = await tx.sql.products.reserve(id=product_id, quantity=1)
         if reserved is None:
             raise OutOfStock(product_id, 1, product.stock)
+        if reserved.price != product.price:
+            # PostgreSQL has refused to change the row by now. MySQL's REPEATABLE READ changes
+            # the newest version of it, whatever the transaction has read before.
+            raise SerializationConflict(f"the price of product {product_id} has changed")
         await tx.sql.orders.add_item(
             order_id=order.id, product_id=product_id, quantity=1, unit_price=product.price
         )

@@ -12,23 +12,45 @@ import random
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from aurora_sql import Aurora
 from aurora_sql.local import LocalCluster
 from aurora_sql.migrations import apply, new
+from tests.conftest import THERE
 from tests.drills.ledger import Ledger
+from tests.drills.outside import BUSY, Outside
 
 SQL = Path(__file__).parent / "sql"
 SEED = 20260701
-TABLES = (
-    "DROP TABLE IF EXISTS ledger, counters;"
-    "CREATE TABLE ledger (id int NOT NULL, caller int NOT NULL);"
-    "CREATE TABLE counters (id int PRIMARY KEY, value int NOT NULL);"
-    "INSERT INTO counters SELECT n, 0 FROM generate_series(1, 8) AS n"
-)
-SESSIONS = "FROM pg_stat_activity WHERE application_name = 'aurora_sql'"
+SHORT = ("postgresql", "mysql")
+"""What the short form runs on, unless a drill is marked as telling, or as alike on all servers."""
+
+
+def pytest_generate_tests(metafunc):
+    """Run each drill on the servers that there are, and that it is for."""
+    if "server" not in metafunc.fixturenames:
+        return
+    marks = metafunc.definition
+    without = {name for mark in marks.iter_markers("not_on") for name in mark.args}
+    option = metafunc.config.getoption
+    every = (
+        option("--drills") == "long"
+        or option("--drills-everywhere")
+        or marks.get_closest_marker("telling") is not None
+    )
+    short = SHORT[:1] if marks.get_closest_marker("alike") is not None else SHORT
+    chosen = [
+        pytest.param(kind, id=name)
+        for name, kind in THERE.items()
+        if name not in without and (every or name in short)
+    ]
+    metafunc.parametrize("server", chosen, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def server(request):
+    return request.param
 
 
 def tasks():
@@ -63,10 +85,20 @@ async def eventually(condition, what, seconds=10.0):
 
 
 @pytest.fixture(scope="session")
-def cluster():
+def cluster(server):
     # Few, so that they are quickly used up.
-    with LocalCluster(readers=0, server_settings={"max_connections": "50"}) as running:
+    with LocalCluster(
+        server.engine,
+        readers=0,
+        bin_dir=server.bin_dir,
+        server_settings={"max_connections": "50"},
+    ) as running:
         yield running
+
+
+@pytest.fixture
+def on_mysql(server):
+    return server.engine == "mysql"
 
 
 @pytest.fixture(autouse=True)
@@ -88,45 +120,52 @@ async def baseline(request):
 
 
 @pytest.fixture
-async def look(cluster):
-    """Ask the writer past proxy and library, on a connection of its own: others may be gone."""
+async def past_the_library():
+    """Open sessions past the proxies and the library."""
+    opened = []
 
-    async def ask(sql, *args):
-        writer = cluster.instances[0]
-        connection = await asyncpg.connect(
-            host=writer.host,
-            port=writer.port,
-            user=cluster.username,
-            password=cluster.password,
-            database=cluster.database,
-            ssl=False,
-        )
-        try:
-            return [tuple(row) for row in await connection.fetch(sql, *args)]
-        finally:
-            await connection.close()
+    async def connect(cluster, instance=None):
+        opened.append(await Outside.open(cluster, instance))
+        return opened[-1]
 
-    return ask
+    yield connect
+    for one in opened:
+        await one.close()
 
 
 @pytest.fixture
 async def outside(cluster, past_the_library):
-    """A bare connection past the proxy and the library."""
-    connection = await past_the_library(cluster)
-    await connection.execute(TABLES)
-    return connection
+    """One of them, and the tables of the drills."""
+    found = await past_the_library(cluster)
+    await found.make_tables()
+    return found
 
 
 @pytest.fixture
-async def markers(cluster, outside, tmp_path):
+def look(cluster):
+    """Ask the server in a session of its own, which a crash of it may end."""
+
+    @asynccontextmanager
+    async def session():
+        found = await Outside.open(cluster)
+        try:
+            yield found
+        finally:
+            await found.close()
+
+    return session
+
+
+@pytest.fixture
+async def markers(server, cluster, outside, tmp_path):
     """The table of commit markers, by its migration."""
-    if await outside.fetchval("SELECT to_regclass('aurora_sql_commits')"):
-        await outside.execute("TRUNCATE aurora_sql_commits")
+    if await outside.has_table("aurora_sql_commits"):
+        await outside.execute("TRUNCATE TABLE aurora_sql_commits")
         return
     await outside.execute(
         "DROP TABLE IF EXISTS _yoyo_migration, _yoyo_log, _yoyo_version, yoyo_lock"
     )
-    new(tmp_path, "commit markers", commit_markers=True)
+    new(tmp_path, "commit markers", commit_markers=True, engine=server.engine)
     await apply(cluster.settings(), tmp_path)
 
 
@@ -181,8 +220,8 @@ async def opened(cluster, proxy, ledger, at_rest, look):
 
 
 async def no_session(look):
-    async with asyncio.timeout(15):
-        while (await look(f"SELECT count(*) {SESSIONS}"))[0][0]:  # noqa: ASYNC110 - polls a server
+    async with asyncio.timeout(15), look() as outside:
+        while await outside.count_sessions():  # noqa: ASYNC110 - polls a server
             await asyncio.sleep(0.02)
 
 
@@ -191,8 +230,8 @@ def calm(look):
     """Wait until no session of the library is busy any more."""
 
     async def wait():
-        async with asyncio.timeout(20):
-            while (await look(f"SELECT count(*) {SESSIONS} AND state <> 'idle'"))[0][0]:  # noqa: ASYNC110 - polls a server
+        async with asyncio.timeout(20), look() as outside:
+            while await outside.count_sessions(BUSY[outside.engine]):  # noqa: ASYNC110 - polls a server
                 await asyncio.sleep(0.02)
 
     return wait
@@ -204,13 +243,14 @@ def check(look, calm, ledger):
 
     async def compare():
         await calm()
-        ledger.compare(number for (number,) in await look("SELECT id FROM ledger"))
-        # Each transaction counted up once: none was applied by half.
-        ((counted, entries),) = await look(
-            "SELECT (SELECT sum(value) FROM counters),"
-            " (SELECT count(*) FROM ledger WHERE caller >= 0)"
-        )
-        assert counted == entries
+        async with look() as outside:
+            ledger.compare(await outside.written())
+            # Each transaction counted up once: none was applied by half.
+            ((counted, entries),) = await outside.fetch(
+                "SELECT (SELECT sum(value) FROM counters),"
+                " (SELECT count(*) FROM ledger WHERE caller >= 0)"
+            )
+            assert counted == entries
 
     return compare
 

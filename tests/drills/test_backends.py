@@ -9,10 +9,10 @@ import asyncpg
 import pytest
 
 from aurora_sql import CommitInDoubt
-from tests.drills.conftest import SESSIONS
 from tests.drills.ledger import QUESTIONS
 from tests.drills.load import (
     EVERY_KIND,
+    is_entry,
     place,
     read,
     replayed,
@@ -27,13 +27,17 @@ DAWDLE = (
 )
 
 
+@pytest.mark.not_on("mysql", "mariadb", because="a session is a thread: none can be killed alone")
 async def test_a_backend_is_killed(opened, look, markers, check, length, rng, ledger):
     """Killed by -9, it takes all others with it: the server restarts them and recovers."""
     ledger.most_retries = QUESTIONS
     async with opened() as db, under_load(db, ledger, *EVERY_KIND, limit=20.0):
         for _ in range(length(3, 40)):
             await asyncio.sleep(0.5)
-            pids = await look(f"SELECT pid {SESSIONS} ORDER BY random() LIMIT 1")
+            async with look() as outside:
+                pids = await outside.fetch(
+                    f"SELECT pid {outside.sessions} ORDER BY random() LIMIT 1"
+                )
             for (pid,) in pids:
                 os.kill(pid, signal.SIGKILL)
                 ledger.faults += 1
@@ -52,8 +56,8 @@ async def recovered(look):
     async with asyncio.timeout(20):
         while True:
             with suppress(asyncpg.PostgresError, OSError):
-                await look("SELECT 1")
-                return
+                async with look():
+                    return
             await asyncio.sleep(0.02)
 
 
@@ -66,19 +70,16 @@ async def test_sessions_are_terminated(opened, outside, markers, check, length, 
     ):
         for _ in range(length(20, 600)):
             await asyncio.sleep(rng.uniform(0.02, 0.1))
-            killed = await outside.fetch(
-                f"SELECT pg_terminate_backend(pid) {SESSIONS} ORDER BY random() LIMIT $1",
-                rng.randint(1, 4),
-            )
-            ledger.faults += len(killed)
+            ledger.faults += await outside.end_sessions(rng.randint(1, 4))
     await check()
 
 
+@pytest.mark.not_on("mysql", "mariadb", because="a session is a thread: none can be stopped alone")
 @pytest.mark.parametrize("outcome", ["in time", "too late"])
 async def test_a_backend_stops_in_commit(opened, outside, markers, check, ledger, outcome):
     """It goes on where it was; whoever could not wait for it was told of the doubt in time."""
     await outside.execute(DAWDLE)
-    committing = f"SELECT pid {SESSIONS} AND query = 'COMMIT' AND state = 'active'"
+    committing = f"SELECT pid {outside.sessions} AND query = 'COMMIT' AND state = 'active'"
 
     async def stopped(db, limit):
         with ledger.unit(limit, 1000):
@@ -102,6 +103,6 @@ async def test_a_backend_stops_in_commit(opened, outside, markers, check, ledger
         finally:
             os.kill(pid, signal.SIGCONT)
         if outcome == "in time":
-            assert (await task).id == 1000
+            assert is_entry(await task, 1000, 0)
     await check()
     assert await outside.fetchval("SELECT count(*) FROM ledger WHERE id = 1000") == 1

@@ -7,6 +7,8 @@ import pytest
 
 from tests.drills.load import place
 
+NUMBERS = "SELECT n FROM numbers WHERE n <= 30 ORDER BY n"
+
 
 class CancelAt:
     """Awaits a coroutine and cancels the task that does so where it waits for the n-th time.
@@ -75,7 +77,7 @@ async def bulk(db, number):
 
 async def streamed(db, number):
     async with db.transaction() as tx:
-        async for row in tx.stream("SELECT generate_series(1, 30) AS n", batch_size=10):
+        async for row in tx.stream(NUMBERS, batch_size=10):
             if row.n == 15:
                 await tx.sql.ledger.add(id=number, caller=-1)
 

@@ -6,26 +6,25 @@ import time
 
 import pytest
 
-from aurora_sql import Aurora
+from aurora_sql import Aurora, ConnectionLost, DeadlineExceeded
 from aurora_sql.local import LocalCluster
 from aurora_sql.migrations import apply, new
 from aurora_sql.types import Role
+from tests.drills.conftest import eventually
 from tests.drills.ledger import QUESTIONS
-from tests.drills.load import read_reader, replayed, under_load
+from tests.drills.load import read_reader, replayed, tolerant, under_load
 
 CALLERS = 10
 
 
 @pytest.fixture
-async def failing(tmp_path):
+async def failing(server, tmp_path, past_the_library):
     """A cluster with two readers and the tables of the drills."""
-    async with LocalCluster(readers=2) as cluster:
-        new(tmp_path, "commit markers", commit_markers=True)
+    async with LocalCluster(server.engine, readers=2, bin_dir=server.bin_dir) as cluster:
+        new(tmp_path, "commit markers", commit_markers=True, engine=server.engine)
         await apply(cluster.settings(), tmp_path)
-        async with Aurora(cluster.settings()) as db:
-            await db.execute("CREATE TABLE ledger (id int NOT NULL, caller int NOT NULL)")
-            await db.execute("CREATE TABLE counters (id int PRIMARY KEY, value int NOT NULL)")
-            await db.execute("INSERT INTO counters SELECT n, 0 FROM generate_series(1, 8) AS n")
+        await (await past_the_library(cluster)).make_tables()
+        await cluster.wait_replayed()
         yield cluster
 
 
@@ -41,6 +40,7 @@ def through_endpoints(cluster):
     )
 
 
+@pytest.mark.telling
 @pytest.mark.timeout(400)
 async def test_the_writer_is_killed(failing, ledger, at_rest, length, sql_folder):
     """No caller with a deadline of ten seconds sees an error; nothing is lost or doubled."""
@@ -75,3 +75,38 @@ async def test_the_writer_is_killed(failing, ledger, at_rest, length, sql_folder
         "from the new writer's first write to the first acknowledged one: median"
         f" {statistics.median(pauses) * 1000:.0f} ms, worst {max(pauses) * 1000:.0f} ms"
     )
+
+
+@pytest.mark.not_on("mysql", "mariadb", because="each call goes alone there")
+@pytest.mark.timeout(400)
+async def test_the_writer_is_killed_under_writes_that_travel_together(
+    failing, ledger, at_rest, length, sql_folder
+):
+    """Who asked for exactly once sees no error; of the others, whom it struck is in doubt."""
+    cluster = failing
+    ledger.most_retries = QUESTIONS
+
+    async def once(db, ledger, caller, limit):
+        with ledger.unit(limit) as number:
+            await db.sql.ledger.add_together_once(id=number, caller=-1 - caller)
+
+    async def quietly(db, ledger, caller, limit):
+        with ledger.unit(limit) as number:
+            await db.sql.ledger.add_together_quietly(id=number, caller=-1 - caller)
+
+    doubtful = tolerant(quietly, ConnectionLost, DeadlineExceeded)
+    async with Aurora(through_endpoints(cluster), sql=sql_folder, observers=[ledger.observe]) as db:
+        async with under_load(db, ledger, once, doubtful, callers=4 * CALLERS):
+            for _ in range(length(1, 10)):
+                told = ledger.acknowledgements
+                await eventually(lambda: ledger.acknowledgements > told + 100, lambda: "no writes")  # noqa: B023
+                (writer,) = (one.id for one in cluster.instances if one.role is Role.WRITER)
+                await cluster.kill(writer)
+                await cluster.failover()
+                ledger.faults += 1
+                told = ledger.acknowledgements
+                await eventually(lambda: ledger.acknowledgements > told + 100, lambda: "no writes")  # noqa: B023
+                await cluster.restart(writer)
+        await at_rest(db, 15)
+    async with Aurora(cluster.settings()) as db:
+        ledger.compare(row.id for row in await db.fetch_all("SELECT id FROM ledger"))

@@ -4,23 +4,31 @@ import asyncio
 import time
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 
+import aiomysql
 import asyncpg
 import pytest
 
 from aurora_sql import AuthenticationFailed, DatabaseError, DeadlineExceeded, TooManyConnections
-from tests.drills.conftest import SESSIONS
+from aurora_sql.types import Engine
 from tests.drills.ledger import QUESTIONS
 from tests.drills.load import read, replayed, tolerant, under_load
+from tests.drills.outside import SLEEP, USERS
+
+MOST = {
+    Engine.POSTGRESQL: "SELECT current_setting('max_connections')",
+    Engine.MYSQL: "SELECT @@max_connections",
+}
 
 
 async def test_no_connection_is_left(opened, outside, look, markers, check, ledger, cluster):
     """Who has connections goes on with those; who comes new is told; later all is as before."""
     async with opened(min_pool_size=2) as db:
-        most = int(await outside.fetchval("SHOW max_connections"))
+        most = int(await outside.fetchval(MOST[cluster.engine]))
         taken = []
         try:
-            with suppress(asyncpg.TooManyConnectionsError):
+            with suppress(asyncpg.TooManyConnectionsError, aiomysql.OperationalError):
                 for _ in range(most):
                     taken.append(await connect(cluster))  # noqa: PERF401 - kept on the way
             ledger.faults += 1
@@ -32,8 +40,14 @@ async def test_no_connection_is_left(opened, outside, look, markers, check, ledg
                 await asyncio.sleep(1)
         finally:
             for connection in taken:
-                connection.terminate()
-        await settled(outside, len(taken))
+                terminate(connection)
+        async with asyncio.timeout(10):  # until the server has noticed
+            while True:
+                with suppress(asyncpg.TooManyConnectionsError, aiomysql.OperationalError):
+                    for _ in range(10):
+                        terminate(await connect(cluster))
+                    break
+                await asyncio.sleep(0.05)
         async with under_load(db, ledger, replayed, read, callers=20):
             # After a failure the pool pauses for up to two seconds.
             async with asyncio.timeout(5):
@@ -42,28 +56,29 @@ async def test_no_connection_is_left(opened, outside, look, markers, check, ledg
     await check()
 
 
-async def settled(outside, count):
-    """Wait until the server has noticed that so many clients are gone."""
-    async with asyncio.timeout(10):
-        while await outside.fetchval(  # noqa: ASYNC110 - polls a server
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'crowd'"
-        ):
-            await asyncio.sleep(0.05)
-
-
 async def connect(cluster):
+    """One of many clients that are not the library's."""
     writer = cluster.instances[0]
+    user = {"host": writer.host, "port": writer.port, "user": cluster.username}
+    if cluster.engine is Engine.MYSQL:
+        return await aiomysql.connect(
+            **user, password=cluster.password, db="information_schema", connect_timeout=5
+        )
     return await asyncpg.connect(
-        host=writer.host,
-        port=writer.port,
-        user=cluster.username,
-        password=cluster.password,
-        database=cluster.database,
-        server_settings={"application_name": "crowd"},
-        ssl=False,
+        **user, password=cluster.password, database=cluster.database, ssl=False
     )
 
 
+def terminate(connection):
+    if isinstance(connection, asyncpg.Connection):
+        connection.terminate()
+    else:
+        connection.close()
+
+
+@pytest.mark.not_on(
+    "mysql", "mariadb", because="it opens its port when it has recovered: until then nobody answers"
+)
 async def test_the_server_is_starting_up(opened, outside, cluster, markers, check, ledger):
     """A crash leaves it much to recover: until then it refuses everybody (57P03)."""
     seen = set()
@@ -71,7 +86,7 @@ async def test_the_server_is_starting_up(opened, outside, cluster, markers, chec
     async def knock():
         while True:
             try:
-                (await connect(cluster)).terminate()
+                terminate(await connect(cluster))
             except asyncpg.PostgresError as error:
                 seen.add(error.sqlstate)
             except OSError:
@@ -99,13 +114,12 @@ async def test_the_server_is_starting_up(opened, outside, cluster, markers, chec
 
 async def test_the_password_changes(opened, outside, look, markers, check, ledger):
     """Open connections live on; new ones say which user is refused, and never the password."""
-    await outside.execute("DROP ROLE IF EXISTS shop; CREATE ROLE shop LOGIN PASSWORD 'old-secret'")
-    await outside.execute("GRANT ALL ON ledger, counters, aurora_sql_commits TO shop")
+    await outside.make_user("shop", "old-secret")
     user = {"username": "shop", "password": "old-secret", "min_pool_size": 1}
     try:
         async with opened(**user, connection_timeout=1.0) as db:
             await replayed(db, ledger, 0)
-            await outside.execute("ALTER ROLE shop PASSWORD 'new-secret'")
+            await outside.change_password("shop", "new-secret")
             ledger.faults += 1
             for _ in range(5):
                 await replayed(db, ledger, 0)
@@ -116,9 +130,9 @@ async def test_the_password_changes(opened, outside, look, markers, check, ledge
             async with opened(**user | {"password": "new-secret"}) as renewed:
                 await replayed(renewed, ledger, 1)
             # Its one connection is gone, and no other can be made until the password is back.
-            await look(f"SELECT pg_terminate_backend(pid) {SESSIONS} AND usename = 'shop'")
+            await replace(outside, sessions=USERS[outside.engine].format("shop")).end_sessions(50)
             await tolerant(replayed)(db, ledger, 0, 2.0)
-            await outside.execute("ALTER ROLE shop PASSWORD 'old-secret'")
+            await outside.change_password("shop", "old-secret")
             # After a failure the pool pauses for up to two seconds, and says so at once.
             async with asyncio.timeout(5):
                 before = ledger.acknowledgements
@@ -127,10 +141,10 @@ async def test_the_password_changes(opened, outside, look, markers, check, ledge
                     await asyncio.sleep(0.02)
         await check()
     finally:
-        await outside.execute("DROP OWNED BY shop; DROP ROLE shop")
+        await outside.drop_user("shop")
 
 
-async def test_the_wall_clock_steps(opened, markers, check, rng, ledger, monkeypatch):
+async def test_the_wall_clock_steps(opened, outside, markers, check, rng, ledger, monkeypatch):
     """Deadlines, pauses and the ages of connections go by the clock that does not."""
     clock, steps = time.time, [0.0]
     monkeypatch.setattr(time, "time", lambda: clock() + steps[-1])
@@ -141,35 +155,50 @@ async def test_the_wall_clock_steps(opened, markers, check, rng, ledger, monkeyp
                 steps.append(rng.uniform(-86_400, 86_400))
                 ledger.faults += 1
         with pytest.raises(DeadlineExceeded), ledger.call(0.2):
-            await db.execute("SELECT pg_sleep(5)")
+            await db.execute(SLEEP[outside.engine].format(5))
         assert db.pool_stats().popitem()[1].closed <= 1
     await check()
 
 
-async def test_the_disk_is_full(opened, outside, markers, check, ledger):
-    """What the server says then (53100, and 53400 for temporary files) is told, once."""
-    await outside.execute(
+FILL = {
+    Engine.POSTGRESQL: (
         "CREATE OR REPLACE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         " IF NEW.id % 3 = 0 THEN RAISE SQLSTATE '53100' USING MESSAGE = 'could not extend file';"
         " END IF; RETURN NEW; END $$;"
         "CREATE TRIGGER fill BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION fill()"
-    )
+    ),
+    Engine.MYSQL: (
+        "CREATE TRIGGER fill BEFORE INSERT ON ledger FOR EACH ROW IF NEW.id % 3 = 0 THEN"
+        " SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1114, MESSAGE_TEXT = 'The table is full';"
+        " END IF"
+    ),
+}
+
+
+async def test_the_disk_is_full(opened, outside, markers, check, ledger):
+    """What the server says then is told, once."""
+    await outside.execute(FILL[outside.engine])
     ledger.most_retries = 0
-    async with opened() as db:
-        async with under_load(db, ledger, tolerant(replayed)):
-            await asyncio.sleep(0.5)
-        await outside.execute("ALTER DATABASE aurora SET temp_file_limit = '64kB'")
-        try:
-            async with opened() as limited:
-                with pytest.raises(DatabaseError) as raised:
-                    await limited.fetch_value(
-                        "SELECT count(*) FROM (SELECT n, repeat('x', 500) AS t"
-                        " FROM generate_series(1, 100000) AS n ORDER BY t, n DESC OFFSET 1) AS s"
-                    )
-                assert raised.value.code == "53400"
-                assert await limited.fetch_value("SELECT 1") == 1
-        finally:
-            await outside.execute("ALTER DATABASE aurora RESET temp_file_limit")
+    async with opened() as db, under_load(db, ledger, tolerant(replayed)):
+        await asyncio.sleep(0.5)
     ledger.faults = len(ledger.read().refused)
     assert ledger.faults
     await check()
+
+
+@pytest.mark.not_on(
+    "mysql", "mariadb", because="it has no limit on the temporary files of a session"
+)
+async def test_too_many_temporary_files(opened, outside):
+    await outside.execute("ALTER DATABASE aurora SET temp_file_limit = '64kB'")
+    try:
+        async with opened() as limited:
+            with pytest.raises(DatabaseError) as raised:
+                await limited.fetch_value(
+                    "SELECT count(*) FROM (SELECT n, repeat('x', 500) AS t"
+                    " FROM generate_series(1, 100000) AS n ORDER BY t, n DESC OFFSET 1) AS s"
+                )
+            assert raised.value.code == "53400"
+            assert await limited.fetch_value("SELECT 1") == 1
+    finally:
+        await outside.execute("ALTER DATABASE aurora RESET temp_file_limit")

@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 
 from aurora_sql import Aurora
@@ -33,9 +32,9 @@ from aurora_sql.local.faults import (
 )
 from aurora_sql.migrations import apply, new
 from aurora_sql.types import Role
-from tests.drills.conftest import SESSIONS, TABLES
 from tests.drills.ledger import QUESTIONS, UNDOING
 from tests.drills.load import bulk, plain, read, read_reader, replayed, stream, tolerant, under_load
+from tests.drills.outside import Outside
 
 if TYPE_CHECKING:
     from aurora_sql.local import FaultProxy
@@ -103,13 +102,11 @@ async def commits(bench):
 async def sessions(bench):
     """The server ends some sessions of one instance."""
     instance = bench.rng.choice(bench.cluster.instances)
-    connection = await connected(bench.cluster, instance)
+    outside = await Outside.open(bench.cluster, instance)
     try:
-        await connection.execute(
-            f"SELECT pg_terminate_backend(pid) {SESSIONS} LIMIT {bench.rng.randint(1, 6)}"
-        )
+        await outside.end_sessions(bench.rng.randint(1, 6))
     finally:
-        await connection.close()
+        await outside.close()
 
 
 async def pause_reader(bench):
@@ -175,28 +172,14 @@ FAULTS: tuple[Fault, ...] = (
 SHORT: tuple[Fault, ...] = (commits, kill_reader, fail_over, sockets)
 
 
-async def connected(cluster, instance):
-    return await asyncpg.connect(
-        host=instance.host,
-        port=instance.port,
-        user=cluster.username,
-        password=cluster.password,
-        database=cluster.database,
-        ssl=False,
-    )
-
-
 @pytest.fixture
-async def bench(tmp_path, soak_seed):
+async def bench(server, tmp_path, past_the_library, soak_seed):
     """A writer and two readers, each behind a proxy, and the tables of the drills."""
-    async with LocalCluster(readers=2) as cluster, AsyncExitStack() as stack:
-        new(tmp_path / "migrations", "commit markers", commit_markers=True)
+    cluster = LocalCluster(server.engine, readers=2, bin_dir=server.bin_dir)
+    async with cluster, AsyncExitStack() as stack:
+        new(tmp_path / "migrations", "commit markers", commit_markers=True, engine=server.engine)
         await apply(cluster.settings(), tmp_path / "migrations")
-        connection = await connected(cluster, cluster.instances[0])
-        try:
-            await connection.execute(TABLES)
-        finally:
-            await connection.close()
+        await (await past_the_library(cluster)).make_tables()
         await cluster.wait_replayed()
         proxies = {
             one.id: await stack.enter_async_context(cluster.fault_proxy(one.id))
@@ -283,18 +266,16 @@ async def hold_to_account(bench, ledger):
     await bench.cluster.wait_replayed()
     found = {}
     for instance in bench.cluster.instances:
-        connection = await connected(bench.cluster, instance)
+        outside = await Outside.open(bench.cluster, instance)
         try:
             async with asyncio.timeout(15):
-                while await connection.fetchval(f"SELECT count(*) {SESSIONS}"):  # noqa: ASYNC110 - polls a server
+                while await outside.count_sessions():  # noqa: ASYNC110 - polls a server
                     await asyncio.sleep(0.05)
-            found[instance.role] = sorted(
-                row["id"] for row in await connection.fetch("SELECT id FROM ledger")
-            )
-            assert await connection.fetchval("SELECT sum(value) FROM counters") == (
-                await connection.fetchval("SELECT count(*) FROM ledger WHERE caller >= 0")
+            found[instance.role] = sorted(await outside.written())
+            assert await outside.fetchval("SELECT sum(value) FROM counters") == (
+                await outside.fetchval("SELECT count(*) FROM ledger WHERE caller >= 0")
             )
         finally:
-            await connection.close()
+            await outside.close()
     ledger.compare(found[Role.WRITER])
     assert found[Role.READER] == found[Role.WRITER]

@@ -14,6 +14,7 @@ WALL_CLOCKS = {
 NAMED_BY_TIME = {
     "migrations/_files.py": "the name of a new migration begins with the day",
     "cluster/_sight.py": "the topology tells when an instance was last seen",
+    "local/_mysql/_engine.py": "the same, on MySQL",
     "local/_status.py": "Aurora reports when an instance was last seen",
 }
 

@@ -99,3 +99,12 @@ def test_it_says_what_is_left():
     budget.take(CONFLICT)
     assert repr(budget) == "<RetryBudget: 15 of 20>"
     assert repr(RetryBudget(0)) == "<RetryBudget: no bound>"
+
+
+def test_an_error_that_is_its_own_cause_is_no_endless_question():
+    error, other = errors.ConnectionLost("lost"), errors.ConnectionLost("lost before")
+    error.__cause__, other.__cause__ = other, error
+    budget = RetryBudget(100)
+    assert budget.take(error) == 5
+    other.__cause__ = TimeoutError()
+    assert budget.take(error) == 10

@@ -75,7 +75,7 @@ CODES = {
         Category.LOGIN: "1044 1045 1698",
         Category.TOO_MANY: "1040 1203",
         Category.READ_ONLY: "1290 1792 1836",
-        Category.CONFLICT: "1213",
+        Category.CONFLICT: "1213 1412",
         Category.LOCK: "1205 3572",
         Category.STALE: "1243 1615",
         Category.CANCELLED: "1317 1969 3024",
@@ -142,7 +142,7 @@ def test_mysql_undoes_the_statement_alone_except_in_a_deadlock():
     keeps = {
         code for code in taxonomy.known_codes(MYSQL) if classify(MYSQL, code).keeps_transaction
     }
-    assert keeps == {"1205", "3572", "1243", "1615", "1317", "1969", "3024"}
+    assert keeps == {"1205", "1412", "3572", "1243", "1615", "1317", "1969", "3024"}
     assert not any(
         classify(POSTGRESQL, code).keeps_transaction for code in taxonomy.known_codes(POSTGRESQL)
     )

@@ -25,8 +25,9 @@ async def test_the_writer_fails_over(suite_process, tmp_path):
         assert one.acknowledged > 0
         assert one.reads > 0
         assert (one.lost, one.doubled, one.unaccounted) == (0, 0, 0)
-        assert one.errors == {}
         assert one.applied <= one.in_doubt
+    # The other one may show errors of its own while its connections break.
+    assert result.outcomes[0].errors == {}
     assert result.outcomes[0].in_doubt == 0
     assert result.outcomes[0].read_errors == {}
 

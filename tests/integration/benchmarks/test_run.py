@@ -8,7 +8,7 @@ import pytest
 
 from aurora_sql.errors import ConfigurationError
 from aurora_sql.types import Role
-from benchmarks import _layers, _memory, _monitor, _shop
+from benchmarks import _layers, _load, _memory, _monitor, _shop
 from benchmarks._results import BARE, OURS, POOL, Options, Result
 from benchmarks._rows import MODELS, OPERATIONS
 from benchmarks._suite import DifferentAnswers, Suite
@@ -163,15 +163,15 @@ async def test_without_readers_their_row_is_left_out(target):
 
 
 async def test_different_answers_are_no_comparison(target, monkeypatch):
-    from benchmarks._work import Single
+    from benchmarks._floors_postgresql import _Pool
 
-    honest = Single.pool
+    honest = _Pool.single
 
-    def elsewhere(self, pool):
-        call = honest(self, pool)
+    async def elsewhere(self, work):
+        call = await honest(self, work)
         return lambda value: call(value._replace(args=(value.args[0] % 10 + 1,)))
 
-    monkeypatch.setattr(Single, "pool", elsewhere)
+    monkeypatch.setattr(_Pool, "single", elsewhere)
     async with sandbox(target, FILES, SIZE) as place:
         with pytest.raises(DifferentAnswers, match="simple read, writer: aurora_sql answers"):
             await suite(place, Listener()).run(operations("read-writer"), "asyncio")
@@ -368,3 +368,11 @@ def test_the_floors_reach_each_reader(target):
     assert options[0]["port"] != target.options(Role.WRITER)[0]["port"] or (
         options[0]["host"] != target.options(Role.WRITER)[0]["host"]
     )
+
+
+async def test_loads_are_measured_each_way(target):
+    async with sandbox(target, FILES, SIZE) as place:
+        found = await _load.measure(place, 3_000, 2, 2, lambda text: None)
+    assert found[0].way == _load.FLOOR
+    assert len(found) == 6
+    assert all(timed.seconds.rounds == 2 and timed.ratio.low > 0 for timed in found)

@@ -6,7 +6,11 @@ import time
 import pytest
 
 from aurora_sql import Aurora, ConfigurationError, ConnectionFailed, NoWriterAvailable
+from aurora_sql.cluster._providers_postgresql import StaticPostgreSQL
+from aurora_sql.cluster._sight import StaticSight
+from aurora_sql.local import LocalCluster
 from aurora_sql.local.faults import Unanswered
+from aurora_sql.types import Instance
 
 CUSTOM = "reads.cluster-custom-c9akciq32.eu-west-1.rds.amazonaws.com"
 
@@ -20,6 +24,21 @@ def settings(aurora_cluster, aurora_database):
         return found.replace({"min_pool_size": 1, "max_pool_size": 4} | changes)
 
     return make
+
+
+@pytest.fixture
+async def prepared_sight(opened):
+    """A cluster of two, its static sight, and a function that writes."""
+    async with LocalCluster(readers=1) as cluster:
+        writer, reader = (Instance(o.id, o.host, o.port, o.role) for o in cluster.instances)
+        places = {(o.host, o.port): o for o in cluster.instances}
+        sight = StaticSight(
+            writer, [reader], StaticPostgreSQL(), lambda a: opened(cluster, places[a]), None
+        )
+        session = await opened(cluster, cluster.instances[0])
+        await session.execute("CREATE TABLE t (n int)")
+        yield cluster, sight, lambda: session.execute("INSERT INTO t VALUES (1)")
+        await sight.close()
 
 
 async def test_the_instances_are_known_by_their_identifiers(settings, aurora_cluster):
@@ -56,7 +75,9 @@ async def test_what_cannot_be_is_refused_with_what_to_do(settings, plain):
         async with Aurora(settings("aurora", instance_endpoints=None)):
             pass
     # The fixture has taken Aurora's functions away.
-    with pytest.raises(ConfigurationError, match=r"none of the functions.*use topology static"):
+    with pytest.raises(
+        ConfigurationError, match=r"nothing that tells the instances.*use topology static"
+    ):
         async with Aurora(settings("aurora")):
             pass
     async with Aurora(settings("aurora", topology="auto")) as db:
@@ -99,3 +120,18 @@ async def test_a_reader_that_does_not_answer_does_not_hold_up_the_opening(settin
         async with Aurora(silent) as db:
             assert time.monotonic() - began < 20  # a connection may take 30
             assert await asyncio.wait_for(db.reader.fetch_value("SELECT 1"), 20) == 1
+
+
+async def test_an_idle_writer_makes_no_reader_late(prepared_sight):
+    """The next write after a calm time is not as late as the last one is old."""
+    cluster, sight, write = prepared_sight
+    await write()
+    await cluster.wait_replayed()
+    assert [one.lag for one in (await sight.look(5.0, troubled=False)).readers] == [0.0]
+    await asyncio.sleep(3)
+    began = time.monotonic()
+    assert [one.lag for one in (await sight.look(5.0, troubled=False)).readers] == [0.0]
+    await cluster.set_lag("instance-2", seconds=3600)
+    await write()
+    [late] = (await sight.look(5.0, troubled=False)).readers
+    assert 0 < late.lag <= time.monotonic() - began

@@ -10,10 +10,10 @@ import pytest
 
 from aurora_sql import errors
 from aurora_sql.cluster._endpoints import InstanceAddresses
-from aurora_sql.cluster._providers import (
+from aurora_sql.cluster._providers_postgresql import (
     AuroraPostgreSQL,
     MultiAzPostgreSQL,
-    StaticEndpoints,
+    StaticPostgreSQL,
     detect,
 )
 from aurora_sql.cluster._topology import changes, settle, settle_static
@@ -214,12 +214,37 @@ async def test_plain_postgresql_is_static_endpoints(aurora_cluster, plain, row_b
     for asked in aurora_cluster.instances:
         connection = await plain(asked, row_base=row_base)
         provider = await detect(connection)
-        assert provider == StaticEndpoints()
+        assert provider == StaticPostgreSQL()
         reports[asked.id] = await provider.ask(connection)
         assert reports[asked.id].instance_id is None
         assert reports[asked.id].rows == ()
     given = [Instance(o.id, o.host, o.port, Role.READER) for o in aurora_cluster.instances]
     assert found(settle_static(given, reports, now=now())) == expected(aurora_cluster)
+
+
+async def test_the_log_is_told_also_where_the_control_file_is_closed(plain, aurora_cluster):
+    connection = await plain(aurora_cluster.instances[0])
+    whole = await StaticPostgreSQL().ask(connection)
+    assert whole.system is not None
+    systems = {
+        (await StaticPostgreSQL().ask(await plain(o))).system for o in aurora_cluster.instances
+    }
+    assert systems == {whole.system}
+    name = f"nobody_{uuid4().hex[:8]}"
+    await connection.execute(
+        f"CREATE ROLE {name};"
+        "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_control_system() FROM PUBLIC;"
+        f"SET ROLE {name}"
+    )
+    try:
+        report = await StaticPostgreSQL().ask(connection)
+    finally:
+        await connection.execute(
+            "RESET ROLE; GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO PUBLIC;"
+            f"DROP ROLE {name}"
+        )
+    assert (report.system, report.epoch) == (None, whole.epoch)
+    assert report.position >= whole.position
 
 
 async def test_a_function_of_that_name_elsewhere_is_not_auroras(aurora_cluster, plain):
@@ -229,7 +254,7 @@ async def test_a_function_of_that_name_elsewhere_is_not_auroras(aurora_cluster, 
         "CREATE FUNCTION public.aurora_db_instance_identifier() RETURNS int LANGUAGE sql"
         " AS 'SELECT 1'"
     )
-    assert await detect(connection) == StaticEndpoints()
+    assert await detect(connection) == StaticPostgreSQL()
 
 
 async def test_a_multi_az_cluster_is_known_by_rds_tools(aurora_cluster, plain, multi_az, row_base):
@@ -295,7 +320,7 @@ async def test_rds_tools_without_a_cluster_is_a_static_endpoint(
 ):
     await multi_az(change)
     connection = await plain(aurora_cluster.instances[0])
-    assert await detect(connection) == StaticEndpoints()
+    assert await detect(connection) == StaticPostgreSQL()
     assert connection.is_ready
 
 
@@ -315,7 +340,7 @@ async def test_functions_that_the_user_may_not_call_do_not_count(
         connection = await plain(aurora_cluster.instances[0], user=name)
         assert await detect(connection) == MultiAzPostgreSQL()
         await multi_az(change)
-        assert await detect(connection) == StaticEndpoints()
+        assert await detect(connection) == StaticPostgreSQL()
     finally:
         await multi_az(f"DROP ROLE {name}")
 

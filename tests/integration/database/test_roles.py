@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from aurora_sql import ReadOnlyInstance
+from aurora_sql.instrumentation import RetryScheduled
 
 
 async def test_reads_go_where_their_statement_or_the_caller_says(db, aurora_cluster, settings):
@@ -15,8 +16,32 @@ async def test_reads_go_where_their_statement_or_the_caller_says(db, aurora_clus
     assert await db.fetch_value("SELECT aurora_db_instance_identifier()") == ids[0]
     seen = {await db.reader.fetch_value("SELECT aurora_db_instance_identifier()") for _ in range(9)}
     assert seen == set(ids[1:])
-    with pytest.raises(ReadOnlyInstance):
-        await db.reader.sql.accounts.deposit(id=1, amount=1)
+
+
+async def test_a_write_to_a_reader_fails_at_once_and_says_what_to_do(
+    opened, outside, aurora_cluster
+):
+    await outside.execute(
+        "CREATE FUNCTION pay() RETURNS int LANGUAGE sql"
+        " AS 'UPDATE accounts SET balance = 0 WHERE id = 1 RETURNING 1'"
+    )
+    await aurora_cluster.wait_replayed()
+    events = []
+    async with opened(observers=[events.append]) as db:
+        what_to_do = r"this writes, and it was sent to a reader; run it by db or db\.writer"
+        with pytest.raises(ReadOnlyInstance, match=what_to_do) as caught:
+            await db.reader.sql.accounts.deposit(id=1, amount=1)
+        assert caught.value.on_reader
+        assert caught.value.retry_safe
+        with pytest.raises(ReadOnlyInstance, match=what_to_do):
+            async for _ in db.reader.stream("UPDATE accounts SET balance = 0 RETURNING id"):
+                pass
+        with pytest.raises(ReadOnlyInstance, match=what_to_do):
+            await db.reader.fetch_value("SELECT pay()")
+        before = sum(one.opened for one in db.pool_stats().values())
+        assert await db.sql.accounts.where_am_i()
+        assert sum(one.opened for one in db.pool_stats().values()) == before
+    assert not [one for one in events if isinstance(one, RetryScheduled)]
 
 
 @pytest.mark.parametrize("selection", ["round_robin", "random", "least_loaded"])

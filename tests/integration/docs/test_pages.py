@@ -48,8 +48,10 @@ def test_sql_blocks_are_files_that_load(path, tmp_path):
             continue
         folder = tmp_path / str(number)
         folder.mkdir()
-        (folder / "block.sql").write_text(found["sql"], "utf-8")
         marker = found["marker"] or ""
+        # Names that are written out begin with that of the file.
+        file = marker.removeprefix("file: ") if marker.startswith("file: ") else "block.sql"
+        (folder / Path(file).name).write_text(found["sql"], "utf-8")
         if marker.startswith("fails: "):
             with pytest.raises(StatementFileError) as caught:
                 StatementRegistry.load(folder)

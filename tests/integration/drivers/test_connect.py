@@ -1,6 +1,7 @@
 import asyncio
 import socket
 import ssl
+import sys
 
 import pytest
 
@@ -195,9 +196,25 @@ async def test_a_role_without_connections_left(opened):
         await opened(user="lonely")
 
 
-async def test_mysql_is_refused(server):
-    with pytest.raises(errors.ConfigurationError, match="mysql"):
-        await connect(Engine.MYSQL, server.options())
+@pytest.mark.parametrize(
+    ("engine", "driver", "extra"),
+    [
+        (Engine.MYSQL, "aiomysql", "mysql"),
+        (Engine.MYSQL, "asyncmy", "mysql-speed"),
+        (Engine.POSTGRESQL, "asyncpg", "postgresql"),
+    ],
+)
+async def test_a_driver_that_is_not_installed(server, monkeypatch, engine, driver, extra):
+    import aurora_sql.drivers
+
+    for name in tuple(sys.modules):
+        if name.startswith((f"{driver}.", f"aurora_sql.drivers._{driver}")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(aurora_sql.drivers, f"_{driver}_connect", raising=False)
+    monkeypatch.setitem(sys.modules, driver, None)
+    chosen = {"mysql_driver": driver} if engine is Engine.MYSQL else {}
+    with pytest.raises(errors.ConfigurationError, match=rf"aurora-sql\[{extra}\]"):
+        await connect(engine, server.options(**chosen))
 
 
 async def test_no_password_in_reprs(opened, server):

@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import datetime as dt
 import decimal
@@ -188,7 +189,7 @@ async def test_a_type_that_changed_is_noticed(connection, other, value):
             "timestamptz",
             "timestamp",
             dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
-            dt.datetime(2026, 1, 2),  # noqa: DTZ001 - a timestamp without time zone
+            dt.datetime(2026, 1, 2),
         ),
     ],
 )
@@ -360,3 +361,30 @@ async def test_copy_out_loses_its_server(connection, other, value):
         async for _ in stream:
             pass
     assert connection.is_closed
+
+
+async def test_others_have_their_turn_while_rows_are_sent(connection, table):
+    turns, longest = 0, 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    def rows():
+        nonlocal longest
+        seen, since = turns, 0
+        for number in range(300_000):
+            if turns != seen:
+                seen, since = turns, number
+            longest = max(longest, number - since)
+            yield number, "x" * 50, None
+
+    task = asyncio.create_task(other())
+    try:
+        assert await connection.copy_in((table,), ("id", "name", "amount"), rows()) == 300_000
+    finally:
+        task.cancel()
+    # A piece of half a megabyte holds some 7,000 rows. Without turns the socket takes 100,000.
+    assert longest < 50_000

@@ -3,6 +3,7 @@
 import pytest
 
 from aurora_sql import errors
+from aurora_sql.drivers.base import Begin
 
 DIRT = {
     "setting": ("SET work_mem = '7MB'", "SELECT current_setting('work_mem') = '7MB'"),
@@ -53,6 +54,35 @@ async def test_each_kind_of_dirt(connection, value, kind):
     await connection.reset()
     assert connection.commands_sent == sent + 1
     assert not await value(connection, seen)
+
+
+PREPARED = "SELECT count(*) FROM pg_prepared_statements WHERE from_sql"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "PREPARE dirt AS SELECT 1",
+        'PREPARE dirt AS SELECT 1; PREPARE "Quo""ted; x" (int) AS SELECT $1',
+        "DO $$ BEGIN EXECUTE 'PREPARE dirt AS SELECT 1'; END $$",
+        "BEGIN; SAVEPOINT s; PREPARE dirt AS SELECT 1",
+    ],
+)
+async def test_statements_prepared_by_sql_go_and_ours_stay(connection, value, make):
+    ours = await connection.prepare("SELECT 1 AS one")
+    await ours.begin_and_fetch(Begin(), ())
+    await connection.commit()
+    await connection.execute(make)
+    assert await value(connection, PREPARED) > 0
+    await connection.reset()
+    assert await value(connection, PREPARED) == 0
+    with pytest.raises(errors.DatabaseError, match="does not exist"):
+        await connection.execute("EXECUTE dirt")
+    # By the held BEGIN that the server keeps, too.
+    assert [tuple(row) for row in await ours.begin_and_fetch(Begin(), ())] == [(1,)]
+    await connection.commit()
+    await connection.execute("PREPARE dirt AS SELECT 2")
+    await connection.reset()
 
 
 async def test_all_of_it_at_once_and_inside_a_transaction(connection, value):

@@ -27,7 +27,10 @@ async def test_columns_and_parameters(connection):
         ("c", "timestamptz", dt.datetime),
         ("d", "jsonb", object),
     ]
-    assert statement.parameters == (ParameterType("int4", 23), ParameterType("numeric[]", 1231))
+    assert statement.parameters == (
+        ParameterType("int4", 23, "pg_catalog", "scalar"),
+        ParameterType("numeric[]", 1231, "pg_catalog", "array"),
+    )
 
 
 async def test_limit(connection):

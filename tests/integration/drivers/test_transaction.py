@@ -77,7 +77,7 @@ async def slow(connection):
     await connection.execute(
         "DROP TABLE IF EXISTS slow; CREATE TABLE slow (id int);"
         "CREATE OR REPLACE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN PERFORM pg_sleep(0.4); RETURN NULL; END $$;"
+        " $$ BEGIN PERFORM pg_sleep(1.0); RETURN NULL; END $$;"
         "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON slow INITIALLY DEFERRED"
         " FOR EACH ROW EXECUTE FUNCTION wait()"
     )
@@ -97,7 +97,7 @@ async def test_commit_goes_on_when_its_caller_is_cancelled(connection, slow, val
     loop = asyncio.get_running_loop()
     started = loop.time()
     await cancelled(asyncio.ensure_future(connection.commit()))
-    assert loop.time() - started < 0.35, "the caller waited for the answer"
+    assert loop.time() - started < 0.9, "the caller waited for the answer"
     assert not connection.is_settled
     assert "unsettled" in repr(connection)
     assert await connection.settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import subprocess
@@ -11,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from aurora_sql import errors
 from aurora_sql.drivers import ConnectOptions, connect
 from aurora_sql.local import LocalCluster
-from aurora_sql.types import Engine
 
 POSTGRESQL_15 = Path("/usr/lib/postgresql/15/bin")
 
@@ -36,6 +37,57 @@ def cluster(request):
         yield running
 
 
+class Talk:
+    """Speaks to an instance of either engine, as the user of its clients."""
+
+    lost = errors.AuroraError
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.engine = cluster.engine
+
+    def connection(self, address):
+        return Client(self.cluster).at(address)
+
+    @contextlib.asynccontextmanager
+    async def at(self, address, *, database=None, password=None):
+        client = Client(self.cluster)
+        if password is not None:
+            client._password = lambda: asyncio.sleep(0, password)
+        async with client.at(address, database=database) as connection:
+
+            async def execute(sql):
+                if not sql.startswith("SELECT"):
+                    await connection.execute(sql)
+                    return []
+                return await (await connection.prepare(sql)).fetch(())
+
+            yield execute
+
+    async def rows(self, address, sql, **options):
+        async with self.at(address, **options) as execute:
+            return await execute(sql)
+
+    async def execute(self, address, sql, **options):
+        await self.rows(address, sql, **options)
+
+    async def value(self, address, sql, **options):
+        return (await self.rows(address, sql, **options))[0][0]
+
+    async def refused(self, address, sql):
+        """Whether a reader refuses a statement because it is one."""
+        try:
+            await self.execute(address, sql)
+        except errors.ReadOnlyInstance:
+            return True
+        return False
+
+
+@pytest.fixture
+def talk_to():
+    return Talk
+
+
 class Client:
     """Opens sessions with the library's own driver."""
 
@@ -48,7 +100,7 @@ class Client:
     @contextlib.asynccontextmanager
     async def at(self, address, *, database=None, user=None):
         connection = await connect(
-            Engine.POSTGRESQL,
+            self.cluster.engine,
             ConnectOptions(
                 host=address[0],
                 port=address[1],

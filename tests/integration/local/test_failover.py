@@ -192,6 +192,30 @@ async def test_a_lagging_reader_shows_what_was_and_takes_over_with_all_of_it(clu
         await cluster.set_lag("writer", seconds=1)
 
 
+async def test_the_first_write_after_a_calm_time_is_not_as_late_as_the_last_is_old(client_of):
+    behind = """
+        SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn(),
+               extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8,
+               replica_lag_in_msec / 1000
+        FROM pg_catalog.aurora_replica_status() WHERE server_id = 'instance-2'
+    """
+    async with LocalCluster(readers=1) as cluster:
+        client = client_of(cluster)
+        writer, reader = map(address, cluster.instances)
+        async with client.at(writer) as connection:
+            await connection.execute("CREATE TABLE t (n int)")
+            await cluster.wait_replayed()
+            await asyncio.sleep(6)
+            await cluster.set_lag("instance-2", seconds=3600)
+            await connection.execute("INSERT INTO t VALUES (1)")
+        async with asyncio.timeout(30):
+            while True:
+                received, age, lag = (await client.rows(reader, behind))[0]
+                if received:
+                    break
+        assert 0 < lag < age - 2  # the status table is about a second old
+
+
 async def test_readers_come_and_go_under_load(cluster, client):
     ledger = Ledger(client)
     async with client.at(cluster.writer_endpoint) as connection:

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from aurora_sql import errors
-from aurora_sql.local import LocalCluster, _binaries
+from aurora_sql.local import LocalCluster
+from aurora_sql.local._postgresql import _binaries
 from aurora_sql.local._user import ServerUser
 
 

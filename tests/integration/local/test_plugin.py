@@ -94,6 +94,42 @@ def test_a_proxy_stands_before_the_writer(run_pytest):
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
+COUNTED = """
+from aurora_sql import Aurora
+
+async def test_right(aurora_settings, aurora_assert_statements):
+    async with Aurora(aurora_settings) as db:
+        with aurora_assert_statements(2) as counted, aurora_assert_statements(at_most=3):
+            for _ in range(2):
+                await db.fetch_value("SELECT 1")
+        assert counted.total == 2
+
+async def test_too_many(aurora_settings, aurora_assert_statements):
+    async with Aurora(aurora_settings) as db:
+        with aurora_assert_statements(at_most=1):
+            for _ in range(2):
+                await db.fetch_value("SELECT 1")
+
+async def test_too_few(aurora_settings, aurora_assert_statements):
+    async with Aurora(aurora_settings) as db:
+        with aurora_assert_statements(1):
+            pass
+
+async def test_the_error_of_the_block_is_told(aurora_assert_statements):
+    with aurora_assert_statements(1):
+        raise LookupError("mine")
+"""
+
+
+def test_statements_are_counted(run_pytest):
+    done = run_pytest(COUNTED, "--aurora-readers=0")
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert "3 failed" in done.stdout
+    assert "at most 1 statements, not 2: 2 x <ad hoc>" in done.stdout
+    assert "1 statements were to be sent, not 0: none" in done.stdout
+    assert "LookupError: mine" in done.stdout
+
+
 def test_the_ini_file_and_errors_in_it(run_pytest):
     done = run_pytest(SUITE.replace("READERS", "0"), "-k", "sync and 1", ini="aurora_readers = 0\n")
     assert "1 passed" in done.stdout, done.stdout + done.stderr

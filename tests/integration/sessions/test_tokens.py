@@ -178,7 +178,7 @@ async def test_an_ordinary_user_may_ask(opened, cluster, table, writer, question
             assert await s.sql.counters.where_am_i() != writer
         async with db.session(token=s.token) as s:
             assert await s.sql.counters.where_am_i() != writer
-        assert db._shared.consistency._by_log
+        assert db._shared.consistency._questions.by_log
 
 
 HIDDEN = "pg_last_wal_replay_lsn()"
@@ -196,7 +196,7 @@ async def test_readers_that_do_not_tell_are_asked_by_the_status_table(
                     assert await s.sql.counters.value(id=26) == n
                     assert await s.sql.counters.where_am_i() != writer
                     assert s._sight.seen.floor.epoch == 0
-            assert not db._shared.consistency._by_log
+            assert not db._shared.consistency._questions.by_log
             await stop_replay(*readers)
             async with db.session() as s:
                 assert await s.sql.counters.count_up(id=26) == 4

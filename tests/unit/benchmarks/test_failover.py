@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from aurora_sql.errors import ConfigurationError
+from benchmarks import main
 from benchmarks._machine import Machine, Server, Software
 from benchmarks.failover import (
     CONTENDERS,
@@ -181,3 +182,56 @@ def test_what_is_not_installed_is_left_out_or_refused_by_name(monkeypatch):
 def test_the_end_of_a_process_is_told():
     assert _end(-11, "") == "was ended by SIGSEGV"
     assert _end(1, "no such thing") == "failed with no such thing"
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(name, *outcomes, **changes):
+        path = tmp_path / name
+        result(*outcomes, **changes).save(path)
+        return path
+
+    return save
+
+
+def test_a_result_is_shown_again_as_it_was(saved, printed, capsys):
+    path = saved("f.json", outcome(pauses=(0.1, None, 0.2)), skipped={"x": "no [extra]"})
+    assert main(["show", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "3.3" in shown
+    assert "> 30 s" in shown
+    assert "no [extra]" in shown
+    assert FailoverResult.load(path).outcomes[0].pauses == (0.1, None, 0.2)
+
+
+def test_two_results_are_compared(saved, capsys):
+    earlier = saved("a.json", outcome(), outcome(name="gone"))
+    now = saved("b.json", outcome(pauses=(0.3, 0.4, 0.5)), outcome(name="new"))
+    assert main(["compare", str(earlier), str(now)]) == 0
+    out = capsys.readouterr().out
+    assert "200 ms → 400 ms" in out
+    assert "gone" not in out
+    assert "new" not in out
+    assert main(["compare", str(earlier), str(now), "--fail-below", "0.5"]) == 0
+    assert main(["compare", str(earlier), str(now), "--fail-below", "0.6"]) == 1
+    assert "the median, 0.400 s, was 0.200 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["lost", "doubled", "unaccounted"])
+def test_a_lost_unit_is_one_too_many(saved, what):
+    earlier, now = saved("a.json", outcome(**{what: 1})), saved("b.json", outcome(**{what: 1}))
+    assert main(["compare", str(earlier), str(now), "--fail-below", "0.1"]) == 1
+    assert main(["compare", str(earlier), str(now)]) == 0
+
+
+def test_only_like_is_compared_and_broken_files_are_told(saved, tmp_path, capsys):
+    good, other, broken = saved("a.json", outcome()), tmp_path / "o.json", tmp_path / "b.json"
+    other.write_text("{}")
+    broken.write_text('{"kind": "failover"}')
+    for given in ([good, other], [other, good]):
+        assert main(["compare", *map(str, given)]) == 2
+        assert "o.json: no result of failover" in capsys.readouterr().err.replace("\n", "")
+    assert main(["show", str(broken)]) == 2
+    assert "`python -m benchmarks failover`" in capsys.readouterr().err
+    assert main(["show", str(other)]) == 2
+    assert "`python -m benchmarks run`" in capsys.readouterr().err

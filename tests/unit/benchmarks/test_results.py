@@ -187,3 +187,19 @@ def test_the_comparison_is_printed_with_its_verdicts():
 def test_an_interrupted_run_is_shown_as_such():
     text = text_of(lambda console: print_result(console, result(complete=False)))
     assert "interrupted: rows are missing" in text
+
+
+def test_further_floors_have_a_line_and_normalise_nothing():
+    floors = ("aiomysql", "aiomysql.Pool", "asyncmy", "asyncmy.Pool")
+    rates = dict(zip((OURS, *floors), (90, 100, 80, 120, 60), strict=True))
+    subjects = tuple(subject(name, [rate] * 3) for name, rate in rates.items())
+    goals = {f"{OURS} / aiomysql": 0.9}
+    measured = row((1,), subjects=subjects, floors=floors, goals=goals)
+    here = result(measured)
+    text = text_of(lambda console: print_result(console, here))
+    assert "of aiomysql.Pool" in text
+    assert "aurora_sql, of asyncmy: 0.75" in text
+    assert "aurora_sql / aiomysql at least 0.9: 0.90" in text
+    changes = compare(here, here)
+    assert [change.subject for change in changes if not change.floor] == [OURS]
+    assert regressions(changes, 1.01) == [changes[0]]

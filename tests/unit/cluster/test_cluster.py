@@ -25,6 +25,16 @@ class Pool:
     def evict(self):
         self.told.append("evict")
 
+    def sever(self):
+        self.told.append("sever")
+
+
+class Reigning:
+    reign, refused = 2, ""
+
+    def latency(self, address):
+        return None
+
 
 @pytest.fixture
 def cluster():
@@ -53,7 +63,15 @@ def test_to_a_writer_that_is_back_everything_is_connected_anew(cluster):
 def test_a_new_writer_takes_new_connections(cluster):
     cluster.writer_pool = Pool(available=True)
     cluster.apply(Topology(HEIR))
-    assert cluster.writer_pool.told == ["evict"]
+    assert cluster.writer_pool.told == ["sever"]
+
+
+def test_a_new_writer_at_the_same_address_does_too(cluster):
+    cluster.writer_pool = Pool(available=True)
+    cluster._sight = Reigning()
+    cluster.apply(Topology(WRITER), found=True)
+    cluster.apply(Topology(WRITER))
+    assert cluster.writer_pool.told == ["sever"]
 
 
 async def test_a_reader_that_is_chosen_and_gone_is_not_replaced_by_one_that_is_not(cluster):

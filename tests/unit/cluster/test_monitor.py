@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from aurora_sql.cluster._monitor import Monitor, Pace
+from aurora_sql.cluster import _monitor
+from aurora_sql.cluster._monitor import Monitor, Pace, pause_in_search
 from aurora_sql.cluster._sight import Sight
-from aurora_sql.errors import ConnectionLost, TooManyConnections
+from aurora_sql.errors import AuthenticationFailed, ConnectionLost, TooManyConnections
 from aurora_sql.types import Instance, Role, Topology
 
 WRITER = Instance("a", "a", 1, Role.WRITER)
@@ -208,7 +209,56 @@ async def test_who_falls_silent_in_a_search_is_given_up_too(watch, answer, gone)
     cluster.pool.stalled = lambda since: False  # the search begins for another reason
     watch(sight, cluster)
     await until(lambda: len(sight.probed) > 4)
-    assert cluster.told == ([None, ("a", QUICK.detection)] if gone else [None])
+    assert cluster.told == ([None, ("a", QUICK.detection)] if gone else [])
+
+
+@pytest.mark.parametrize("refusal", [AuthenticationFailed("no"), TooManyConnections("full")])
+async def test_that_nobody_may_be_asked_does_not_mean_that_there_is_no_writer(watch, refusal):
+    sight, cluster = FakeSight(refusal, a=refusal, b=None), Cluster()
+    watch(sight, cluster)
+    await until(lambda: len(sight.looks) > 3)
+    assert cluster.told == []
+    sight.answer = Topology(WRITER)
+    await until(lambda: cluster.told)
+    assert set(cluster.found) == {False}
+
+
+async def test_one_that_is_silent_may_have_been_the_writer_whoever_else_refuses(watch):
+    sight = FakeSight(
+        ConnectionLost("gone"), a=ConnectionLost("gone"), b=TooManyConnections("full")
+    )
+    cluster = Cluster()
+    watch(sight, cluster)
+    await until(lambda: cluster.told == [None])
+    sight.links["b"].answer = Topology(HEIR)
+    await until(lambda: HEIR in cluster.told)
+
+
+def test_a_search_begins_quickly_and_then_leaves_servers_in_peace():
+    assert {pause_in_search(after, chance) for after in (0.0, 4.9) for chance in (0.0, 1.0)} == {
+        0.05
+    }
+    assert pause_in_search(6.0, 1.0) == pytest.approx(0.6)
+    assert pause_in_search(6.0, 0.5) == pytest.approx(0.3)
+    assert pause_in_search(60.0, 0.0) == 0.05
+    assert pause_in_search(3600.0, 1.0) == 2.0
+    bounds = [pause_in_search(after, 1.0) for after in range(60)]
+    assert bounds == sorted(bounds)
+
+
+async def test_a_long_search_is_no_storm(watch, monkeypatch):
+    """Both instances would be asked 20 times a second, over new connections, for ever."""
+    monkeypatch.setattr(_monitor, "_QUICKLY", 0.3)
+    monkeypatch.setattr(_monitor, "_PART", 1.0)
+    lost = ConnectionLost("gone")
+    sight, cluster = FakeSight(lost, a=lost, b=lost), Cluster()
+    watch(sight, cluster)
+    await until(lambda: cluster.told == [None])
+    await asyncio.sleep(3)
+    asked = len(sight.probed)
+    assert 2 * 4 < asked < 2 * 40, asked
+    sight.answer = sight.links["b"].answer = Topology(HEIR)
+    await until(lambda: HEIR in cluster.told)
 
 
 async def test_closing_in_the_middle_of_a_search_ends_it(watch):

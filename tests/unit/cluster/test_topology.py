@@ -4,7 +4,8 @@ import datetime as dt
 
 import pytest
 
-from aurora_sql.cluster._providers import InstanceStatus, Report, _age
+from aurora_sql.cluster._providers_postgresql import _age
+from aurora_sql.cluster._report import InstanceStatus, Report
 from aurora_sql.cluster._topology import changes, settle, settle_static
 from aurora_sql.errors import NoWriterAvailable
 from aurora_sql.types import Instance, Role, Topology
@@ -229,6 +230,29 @@ def test_static_endpoints_without_exactly_one_writer_are_rejected(answers, reaso
     with pytest.raises(NoWriterAvailable) as caught:
         settle_static([static("a"), static("b")], answers, now=NOW)
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("position", "replayed", "level", "lag"),
+    [
+        (9, 3600.0, {}, 0.0),
+        (8, 3600.0, {}, 3600.0),
+        (8, 3600.0, {"b": 4.0}, 4.0),
+        (8, 2.0, {"b": 4.0}, 2.0),
+        (8, None, {"b": 4.0}, None),
+        (None, None, {"b": 4.0}, None),
+        (8, -1.0, {"a": 4.0}, 0.0),
+    ],
+)
+def test_a_static_reader_is_no_further_behind_than_since_it_was_level(
+    position, replayed, level, lag
+):
+    answers = {
+        "a": Report(None, in_recovery=False, position=9),
+        "b": Report(None, in_recovery=True, position=position, replayed=replayed),
+    }
+    found = settle_static([static("a"), static("b")], answers, now=NOW, level=level)
+    assert [one.lag for one in found.readers] == [lag]
 
 
 def at(writer_id, *reader_ids, **hosts):

@@ -11,7 +11,7 @@ from aurora_sql.settings._sources import pascal, variable
 REQUIRED = {"write_endpoint": "writer", "database": "shop", "username": "app"}
 SECTIONS = (
     *("Where to connect", "Pools", "Time limits and retries", "Readers", "Topology", "TLS"),
-    "Reporting",
+    *("Kept answers", "Reporting"),
 )
 
 

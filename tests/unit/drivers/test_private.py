@@ -25,7 +25,7 @@ class Wire:
 
 
 class Transport:
-    write = None
+    write = writelines = None
 
 
 class Connection:

@@ -20,6 +20,12 @@ class Recorder:
     async def run(self, statement, params):
         self.calls.append((statement.name, params))
 
+    async def run_cached(self, statement, params):
+        self.calls.append(("cached", statement.name, params))
+
+    async def run_invalidating(self, statement, params):
+        self.calls.append(("invalidating", statement.name, params))
+
     async def run_batch(self, statement, sets):
         self.calls.append((statement.name, list(sets)))
 
@@ -63,6 +69,23 @@ async def test_each_kind_is_called_in_its_own_way(folder):
         ("users.add", [{"id": 1}]),
         ("users.tidy",),
         ("reports.sales.by_day", {}, 7),
+    ]
+
+
+async def test_reads_that_are_kept_and_writes_that_end_that(tmp_path):
+    (tmp_path / "a.sql").write_text(
+        "-- name: get :one\n-- cache: 5s\nSELECT 1;\n"
+        "-- name: put :exec\n-- invalidates: a.get\n-- retry: exactly_once\nUPDATE t SET a = 1;\n"
+        "-- name: puts :batch\n-- invalidates: a.get\nUPDATE t SET a = :a;\n"
+    )
+    recorder, sql = namespace(StatementRegistry.load(tmp_path))
+    await sql.a.get()
+    await sql.a.put()
+    await sql.a.puts([])
+    assert recorder.calls == [
+        ("cached", "a.get", {}),
+        ("invalidating", "a.put", {}),
+        ("a.puts", []),
     ]
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from aurora_sql.errors import ConfigurationError
-from aurora_sql.local import LocalCluster, _setup
-from aurora_sql.local._binaries import Binaries
+from aurora_sql.local import LocalCluster
+from aurora_sql.local._postgresql import _setup
+from aurora_sql.local._postgresql._binaries import Binaries
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"engine": "mysql"}, "engine='mysql'"),
+        ({"engine": "oracle"}, "engine='oracle'"),
         ({"readers": -1}, "readers=-1"),
         ({"readers": 16}, "readers=16"),
         ({"readers": "2"}, "readers='2'"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aurora_sql.errors import ConfigurationError
-from aurora_sql.local import _binaries
+from aurora_sql.local._postgresql import _binaries
 from aurora_sql.local._user import ServerUser
 
 OURSELVES = ServerUser("us", os.geteuid(), os.getegid(), drops=False)

@@ -7,7 +7,7 @@ import pytest
 
 from aurora_sql.errors import ConfigurationError, UsageError
 from aurora_sql.local import FaultProxy, faults
-from aurora_sql.local._wire import Conversation
+from aurora_sql.local._wire_postgresql import PostgresConversation
 
 
 def message(letter, body=b""):
@@ -45,7 +45,7 @@ def fed(feed, data, size):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 100, 100_000])
 def test_any_slicing_gives_the_same_messages_and_every_byte(size):
-    talk = Conversation()
+    talk = PostgresConversation()
     pieces = fed(talk.from_client, CLIENT, size)
     assert b"".join(p.data for p in pieces) == CLIENT
     update = "UPDATE t SET a = $1"
@@ -77,7 +77,7 @@ def test_any_slicing_gives_the_same_messages_and_every_byte(size):
 
 @pytest.mark.parametrize("answer", [b"S", b"G"])
 def test_what_is_encrypted_is_passed_on_unread(answer):
-    talk = Conversation()
+    talk = PostgresConversation()
     assert [p.data for p in talk.from_client(SSL)] == [SSL]
     assert [p.data for p in talk.from_server(answer)] == [answer]
     noise = message("Q", b"COMMIT\0")
@@ -87,7 +87,7 @@ def test_what_is_encrypted_is_passed_on_unread(answer):
 
 
 def test_a_server_without_encryption_is_read_on():
-    talk = Conversation()
+    talk = PostgresConversation()
     list(talk.from_client(SSL))
     list(talk.from_server(b"N"))
     pieces = list(talk.from_client(STARTUP + message("Q", b"COMMIT\0")))
@@ -98,13 +98,13 @@ def test_a_server_without_encryption_is_read_on():
     "data", [CANCEL, b"GET / HTTP/1.1\r\n\r\n", STARTUP + b"Q\0\0\0\1rest"], ids=len
 )
 def test_what_is_not_the_protocol_is_passed_on(data):
-    talk = Conversation()
+    talk = PostgresConversation()
     pieces = fed(talk.from_client, data, 6)
     assert b"".join(p.data for p in pieces) + talk.rest()[0] == data
 
 
 def test_a_long_statement_is_read_at_its_beginning_and_not_held_back():
-    talk = Conversation()
+    talk = PostgresConversation()
     list(talk.from_client(STARTUP))
     data = message("Q", b"COMMIT " + b"x" * 100_000 + b"\0")
     pieces = list(talk.from_client(data[:5000]))
@@ -113,7 +113,7 @@ def test_a_long_statement_is_read_at_its_beginning_and_not_held_back():
 
 
 def test_a_closed_statement_is_forgotten():
-    talk = Conversation()
+    talk = PostgresConversation()
     list(talk.from_client(STARTUP + EXTENDED + message("C", b"Ss1\0") + message("C", b"Pp1\0")))
     found = list(talk.from_client(message("B", b"p\0s1\0") + message("E", b"p1\0\0\0\0\0")))
     assert [p.sql for p in found] == [None, None]

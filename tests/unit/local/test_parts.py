@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from aurora_sql.errors import ConfigurationError
 from aurora_sql.local import _addresses, _folder, _guard
 from aurora_sql.local._background import Background
 from aurora_sql.local._endpoint import Endpoint
-from aurora_sql.local._tools import tail
+from aurora_sql.local._tools import Tools, tail
 from aurora_sql.local._user import ServerUser
 
 
@@ -244,6 +245,54 @@ def test_a_frozen_process_is_ended_too(tmp_path, monkeypatch):
     reaper.join(5)
     assert server.returncode == -3
     assert time.monotonic() - before < _guard._QUIT_SECONDS
+
+
+def test_a_program_heeds_the_signals_that_a_background_job_ignores(tmp_path):
+    user = ServerUser("us", os.geteuid(), os.getegid(), drops=False)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (2, 3)}
+    try:
+        with (tmp_path / "log").open("wb") as log:
+            program = Tools(user, tmp_path).spawn(
+                ["/bin/sh", "-c", "echo up; exec sleep 60"],
+                log,
+                death_signal=signal.SIGKILL,
+                stdin=subprocess.DEVNULL,
+            )
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    try:
+        while not (tmp_path / "log").read_text():
+            assert program.poll() is None
+            time.sleep(0.01)
+        program.send_signal(signal.SIGQUIT)
+        assert program.wait(10) == -signal.SIGQUIT
+    finally:
+        program.kill()
+        program.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_server_that_a_loader_runs_is_found_by_its_options(tmp_path):
+    loader, program = tmp_path / "ld-linux-x86-64.so.2", tmp_path / "mysqld"
+    loader.symlink_to("/bin/sh")
+    program.write_text("read _\n")
+    other = tmp_path / "other"
+    other.write_text("read _\n")
+    place = tmp_path / "cluster"
+    place.mkdir()
+
+    def run(*words):
+        return subprocess.Popen([loader, *words], cwd="/", stdin=subprocess.PIPE)
+
+    server = run(program, f"--defaults-file={place}/instance-1/my.cnf")
+    elsewhere = run(program, f"--defaults-file={place}-2/instance-1/my.cnf")
+    bystander = run(other, f"--defaults-file={place}/instance-1/my.cnf")
+    try:
+        assert _guard.processes(_guard.roots(place)) == [server.pid]
+    finally:
+        for process in (server, elsewhere, bystander):
+            process.communicate()
 
 
 def test_tail_gives_the_end_or_says_what_is_wrong(tmp_path):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from aurora_sql.errors import ConfigurationError, OperationalError
-from aurora_sql.local import _addresses, _wal
-from aurora_sql.local._binaries import Binaries
+from aurora_sql.local import _addresses
+from aurora_sql.local._postgresql import _wal
+from aurora_sql.local._postgresql._binaries import Binaries
 
 SIZE = 1024 * 1024
 

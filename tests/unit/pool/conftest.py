@@ -233,6 +233,9 @@ class FakeDriver(DriverConnection):
     async def ping(self):
         await self.server.reach("ping", self)
 
+    def hold_lock_timeout(self, seconds):
+        raise NotImplementedError
+
     async def reset(self):
         await self.server.reach("reset", self)
         self.touched = False

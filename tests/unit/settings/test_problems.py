@@ -46,6 +46,8 @@ SECRET = "geheim-9f3"
         ({"use_ssl": False, "write_endpoint": "db"}, "use_ssl .* in the clear: set ssl_mode to disable"),
         ({"use_ssl": False, "read_endpoint": "db"}, "use_ssl .* in the clear: set ssl_mode to disable"),
         ({"ssl_mode": "verify-ca"}, "needs ssl_root_cert"),
+        ({"mysql_driver": "asyncmy"}, "mysql_driver is of no use with engine postgresql"),
+        ({"mysql_driver": "mysqlclient"}, "mysql_driver must be one of auto, aiomysql, asyncmy"),
         ({"ssl_mode": "require", "ssl_root_cert": "system"}, "needs ssl_mode verify-full"),
     ],
 )  # fmt: skip
@@ -62,7 +64,6 @@ def test_what_may_stand_together(make, values):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("engine", "mysql"),
         ("use_iam_authentication", True),
         ("iam_role_arn", "arn:aws:iam::1:role/x"),
         ("region", "eu-west-1"),
@@ -81,7 +82,7 @@ def test_a_setting_whose_feature_comes_later_is_refused_by_name(make, name, valu
 def test_every_refusal_has_a_test_and_a_real_setting():
     assert {name for name, _, _ in NOT_BUILT} <= set(AuroraSettings.model_fields)
     assert {name for name, _, _ in NOT_BUILT} == {
-        "engine", "use_iam_authentication", "iam_role_arn", "region", "secret_id", "proxy_mode",
+        "use_iam_authentication", "iam_role_arn", "region", "secret_id", "proxy_mode",
     }  # fmt: skip
 
 

@@ -248,6 +248,12 @@ def test_a_url_gives_its_parts():
     assert settings.application_name == "a b"
 
 
+def test_the_port_is_that_of_the_engine():
+    assert AuroraSettings.from_url("mysql://u:p@h/d").writer_address() == ("h", 3306)
+    assert AuroraSettings.from_url("mysql://u:p@h:3307/d").writer_address() == ("h", 3307)
+    assert AuroraSettings.from_url("postgresql://u:p@h/d").writer_address() == ("h", 5432)
+
+
 @pytest.mark.parametrize(
     ("url", "host"),
     [
@@ -302,7 +308,6 @@ def test_any_user_and_password_come_through_a_url(user, password):
             "postgresql://u:geheim@h/d?sslmode=maybe",
             "the URL's sslmode must be one of disable, allow.*not 'maybe'",
         ),
-        ("mysql://u:geheim@h/d", "the URL's scheme is refused: only postgresql"),
         ("postgresql://u:geheim%00@h/d", "the URL's password must not hold a NUL"),
     ],
 )

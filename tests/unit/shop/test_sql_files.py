@@ -20,6 +20,18 @@ def registry():
     return StatementRegistry.load(SQL)
 
 
+def test_both_dialects_have_the_same_statements(registry):
+    """Each with the same cardinality, parameters, role and model, so that callers need not know."""
+    mysql = StatementRegistry.load(SQL, dialect="mysql")
+    assert set(mysql) == set(registry)
+    for name in registry:
+        ours, theirs = registry[name], mysql[name]
+        for what in ("cardinality", "access", "role", "timeout", "returns"):
+            assert getattr(theirs, what) == getattr(ours, what), f"{name}: {what}"
+        assert set(theirs.parameters) == set(ours.parameters), name
+        assert theirs.doc.strip(), name
+
+
 # Names that documentation, benchmarks and examples use: cardinality, access, role.
 CONTRACT = {
     "users.get": ("one", "read", None),
@@ -121,8 +133,9 @@ def test_lines_fit_a_page():
             assert len(line) <= 100, f"{path.name}:{number}"
 
 
-def test_each_migration_can_be_rolled_back():
-    folder = ROOT / "migrations" / "postgresql"
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+def test_each_migration_can_be_rolled_back(engine):
+    folder = ROOT / "migrations" / engine
     forward = {path.stem for path in folder.glob("*.sql") if ".rollback" not in path.name}
     backward = {path.name.removesuffix(".rollback.sql") for path in folder.glob("*.rollback.sql")}
     assert forward == backward

@@ -145,8 +145,15 @@ def test_durations(one, text, seconds):
         ("session: dirty", "can only be clean"),
         ("retry: always", "it is never or exactly_once"),
         ("retry: exactly_once", "the statement writes nothing"),
-        ("coalesce: on", "not built in this version"),
-        ("cache: 5s", "not built in this version"),
+        ("cache: soon", "how old an answer may be"),
+        ("cache: 0s", "how old an answer may be"),
+        ("cache:", "how old an answer may be"),
+        ("cahce: 5s", "did you mean 'cache'"),
+        ("invalidates: get", "full names of cached statements"),
+        ("invalidates: a.b c.d", "full names of cached statements"),
+        ("invalidates: a.b,", "full names of cached statements"),
+        ("invalidates: a.b", "the statement writes nothing"),
+        ("coalesce: yes", "it can only be on"),
         ("param: a", "a parameter's name and its SQL type"),
         ("param: a int); DROP TABLE t; --", "a parameter's name and its SQL type"),
         ("param: nope int", "no parameter 'nope'"),
@@ -187,6 +194,48 @@ def test_contradictions_are_refused(refused):
     for cardinality in ("one", "maybe", "many", "scalar"):
         error = refused("DELETE FROM t", f"-- name: s :{cardinality}")
         assert "promises rows" in str(error)
+
+
+@pytest.mark.parametrize("cardinality", ["one", "maybe", "many", "scalar"])
+def test_answers_of_reads_can_be_kept(one, cardinality):
+    assert one("-- cache: 1m\nSELECT 1", f"-- name: s :{cardinality}").cache == 60
+    assert one("-- access: read\n-- cache: 1.5\nSELECT my_func()").cache == 1.5
+    assert one("SELECT 1").cache is None
+
+
+def test_answers_of_nothing_else_are_kept(refused):
+    for cardinality in ("exec", "affected", "batch", "script"):
+        error = refused("-- cache: 5s\nSELECT 1", f"-- name: s :{cardinality}")
+        assert (f"not :{cardinality}" in str(error), error.line) == (True, 2)
+    for text in (
+        "INSERT INTO t VALUES (1) RETURNING a",
+        "SELECT 1 FOR UPDATE",
+        "SELECT random()",
+        "WITH x AS (DELETE FROM t RETURNING 1) SELECT * FROM x",
+    ):
+        error = refused(f"-- cache: 5s\n{text}")
+        assert ("'cache', but" in str(error), error.line) == (True, 2)
+    assert "'my_func'" in str(refused("-- cache: 5s\nSELECT my_func()"))
+    assert "writes" in str(refused("-- access: write\n-- cache: 5s\nSELECT 1"))
+
+
+def test_what_a_write_invalidates_must_be_cached(load):
+    cached = "-- name: get :one\n-- cache: 5s\nSELECT 1;\n-- name: all :many\nSELECT 1;\n"
+    write = "-- name: put :exec\n-- invalidates: {}\nUPDATE t SET a = 1;\n"
+
+    def with_names(names):
+        return load({"users.sql": cached, "deep/er.sql": write.format(names)})
+
+    registry = with_names("users.get")
+    assert registry["deep.er.put"].invalidates == ("users.get",)
+    for names, message in (
+        ("users.get, users.gte", "no statement is called 'users.gte', did you mean 'users.get'"),
+        ("users.all", r"'users\.all' \(.*users\.sql:4\) has no 'cache' directive"),
+        ("deep.er.put", "has no 'cache' directive"),
+    ):
+        with pytest.raises(StatementFileError, match=message) as raised:
+            with_names(names)
+        assert (raised.value.path.name, raised.value.line) == ("er.sql", 2)
 
 
 def test_access_overrides(one):
@@ -284,5 +333,5 @@ def test_a_statement_is_frozen(one):
 
 
 def test_unknown_dialect_of_a_registry(load):
-    with pytest.raises(ConfigurationError, match="not built"):
-        load({"a.sql": "-- name: a :one\nSELECT 1"}, dialect="mysql")
+    with pytest.raises(ConfigurationError, match="unknown dialect 'oracle'"):
+        load({"a.sql": "-- name: a :one\nSELECT 1"}, dialect="oracle")

@@ -17,3 +17,11 @@ SELECT aurora_db_instance_identifier();
 
 -- name: values :many
 SELECT id, value, aurora_db_instance_identifier() AS instance FROM counters ORDER BY id;
+
+-- name: value_on_reader :scalar
+-- role: reader
+SELECT value FROM counters WHERE id = :id;
+
+-- name: value_on_writer :scalar
+-- role: writer
+SELECT value FROM counters WHERE id = :id;

@@ -1,0 +1,377 @@
+"""Calls that travel together: ``coalesce: on``.
+
+Nothing waits for company. A call that finds little under way leaves at once, in its caller's task
+and in the statement's own form. While more is under way, calls wait for a lane to come free, and
+those that wait by then are one batch: one round trip, one execution, and each caller its own rows.
+What one caller brings along (a deadline, a cancellation, a value that does not fit, an error of its
+row) is its own affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import suppress
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from aurora_sql.deadlines import current_deadline
+from aurora_sql.errors import AuroraError, ProgrammingError, StatementFileError
+from aurora_sql.execution._attempts import Trace, deadline_exceeded
+from aurora_sql.execution._group import Group, Lanes, Member
+from aurora_sql.execution._group_mysql import MySQLReadGroup, MySQLWriteGroup, are_alike
+from aurora_sql.execution._group_reads import ReadGroup
+from aurora_sql.execution._group_writes import LOCK_TIMEOUT, WriteGroup
+from aurora_sql.execution._prepare import forget
+from aurora_sql.execution._watch import Watch
+from aurora_sql.pool import copy_error
+from aurora_sql.statements import (
+    KeyedRead,
+    UnitedRead,
+    WideInsert,
+    number_rows,
+    target_table,
+    unfit_type,
+    widen,
+    widen_insert,
+)
+from aurora_sql.types import Cardinality
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aurora_sql.execution._context import Context
+    from aurora_sql.execution._group import Run
+    from aurora_sql.execution._pool_runner import PoolRunner
+    from aurora_sql.execution._prepare import Shape
+    from aurora_sql.pool import Pooled
+    from aurora_sql.statements import Statement, Variant
+    from aurora_sql.types import ParameterType
+
+_AT_ONCE: Final = 4
+"""Calls under way up to which another one leaves alone: a batch of two or three gains nothing."""
+
+_LANES: Final = 2
+"""Batches at the same time on one instance: one is answered while the server works on the other."""
+
+_OTHER_COLUMNS: Final = "its form for many callers returns other columns"
+
+
+_PATIENCE: Final = 0.1
+"""Seconds for which reads that take long hold up others of their statement."""
+
+
+class Coalescer:
+    """All statements of one runner whose calls travel together.
+
+    Args:
+        context: What all calls share.
+        runner: Runs statements on leases.
+        run: Runs one statement, untold to observers.
+        spread: Among how many instances the calls of a statement are spread.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        runner: PoolRunner,
+        run: Run,
+        spread: Callable[[Statement], int],
+    ) -> None:
+        self._context = context
+        self._runner = runner
+        self._run = run
+        self._spread = spread
+        self._time = context.loop.time
+        self._due = context.sweeper.due
+        self._timeout = context.command_timeout
+        self._groups: dict[Variant, Group] = {}
+        self._refused: dict[Variant, StatementFileError] = {}
+        self._admitting: set[Variant] = set()
+        self._dropped: list[Group] = []
+        self._tables: dict[tuple[str, bool], Lanes] = {}
+        context.sweeper.watch(self)
+
+    async def run(
+        self, statement: Statement, params: dict[str, Any], trace: Trace | None = None
+    ) -> Any:
+        """Run a statement, with others where there are others."""
+        variant, args = statement.bind(params)
+        group = self._groups.get(variant)
+        run = self._run if statement.retry is None else self._run_alone
+        if group is None:
+            if variant.parameters:
+                group = await self._admit(statement, variant)
+            if group is None:
+                return await run(statement, params, trace)
+        lanes = group.lanes
+        if group.resting:
+            return await run(statement, params, trace)
+        if group.outstanding < _AT_ONCE and not lanes.awaited:
+            started = perf_counter() if group.outstanding == 0 else 0.0
+            group.outstanding += 1
+            lane = lanes.enter()
+            try:
+                result = await run(statement, params, trace)
+                if started:
+                    group.went_alone(started)
+                return result
+            finally:
+                group.outstanding -= 1
+                lanes.leave(lane)
+        return await self._together(group, args, params, trace)
+
+    async def _run_alone(
+        self, statement: Statement, params: dict[str, Any], trace: Trace | None
+    ) -> Any:
+        """Run a statement whose directive says how often."""
+        if statement.retry == "exactly_once":
+            return await self._runner.run_once(statement, params)
+        return await self._run(statement, params, trace)
+
+    async def _together(
+        self, group: Group, args: Sequence[Any], params: dict[str, Any], trace: Trace | None
+    ) -> Any:
+        """Wait for a lane, and for the answer."""
+        statement = group.statement
+        now = self._time()
+        limit = now + (statement.timeout or self._timeout)
+        surrounding = current_deadline()
+        if surrounding is not None and surrounding < limit:
+            limit = surrounding
+            if limit <= now:
+                raise deadline_exceeded(statement.where, write_sent=False)
+        future = self._context.loop.create_future()
+        member = Member(args, params, limit, future)
+        if trace is not None:
+            member.keep = trace.keep
+        group.waiting.append(member)
+        group.lanes.schedule()
+        self._due(limit)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if member.batch is not None:
+                group.left(member.batch)
+            raise
+        finally:
+            if trace is not None and member.batch is not None:
+                trace.follow(member.batch.trace)
+
+    def sweep(self, now: float) -> float:
+        """Fail the calls whose time is up; return the next deadline."""
+        for group in tuple(self._dropped):
+            if not group.outstanding and not group.waiting:
+                self._dropped.remove(group)
+                group.lanes.groups.remove(group)
+        nearest = math.inf
+        for group in (*self._groups.values(), *self._dropped):
+            nearest = min(nearest, group.expire(now))
+        return nearest
+
+    # -- the first call --------------------------------------------------------------------
+
+    async def _admit(self, statement: Statement, variant: Variant) -> Group | None:
+        """Prepare both forms of a variant and compare them.
+
+        Returns:
+            None where that cannot be found out now: the call goes alone.
+
+        Raises:
+            StatementFileError: The calls of this statement cannot travel together.
+        """
+        refused = self._refused.get(variant)
+        if refused is not None:
+            raise copy_error(refused)
+        if variant in self._admitting:
+            return None
+        self._admitting.add(variant)
+        try:
+            async with self._runner.lease(statement) as (pooled, limit):
+                what = statement.where
+                with Watch(self._context, pooled, limit, what=what, write_sent=False):
+                    group = await self._examine(pooled, variant)
+        except StatementFileError as error:
+            self._forget_earlier(statement)
+            self._refused[variant] = error
+            raise
+        except AuroraError:
+            return None  # the call itself tells it better, or tries again
+        finally:
+            self._admitting.discard(variant)
+        self._forget_earlier(statement)
+        self._groups[variant] = group
+        return group
+
+    def _forget_earlier(self, statement: Statement) -> None:
+        """Drop what is known of a text that a reload has replaced."""
+        for variant in tuple(self._refused):
+            if _replaces(statement, variant.statement):
+                del self._refused[variant]
+        for variant, group in tuple(self._groups.items()):
+            if _replaces(statement, variant.statement):
+                self._drop(group)
+
+    async def _examine(self, pooled: Pooled, variant: Variant) -> Group:
+        statement, preparer = variant.statement, self._context.preparer
+        entry = pooled.prepared.get(variant)
+        if entry is not None:
+            forget(pooled, variant, entry)  # its tables may have changed since
+        entry = await preparer.prepare(pooled, statement, variant)
+        plain = preparer.shape(variant)
+        if plain is None:
+            raise _refusal(statement, "its text has changed")
+        if statement.command != "SELECT":
+            return await self._examine_write(pooled, variant, entry.prepared.parameters, plain)
+        return await self._examine_read(pooled, variant, entry.prepared.parameters, plain)
+
+    async def _examine_read(
+        self,
+        pooled: Pooled,
+        variant: Variant,
+        parameters: Sequence[ParameterType],
+        plain: Shape,
+    ) -> Group:
+        statement = variant.statement
+        if plain.findings.volatile and not statement.access_declared:
+            raise _refusal(statement, "it calls a function that is volatile")
+        if statement.dialect == "mysql":
+            return await self._examine_mysql_read(pooled, variant, parameters, plain)
+        for name, parameter in zip(variant.parameters, parameters, strict=True):
+            problem = unfit_type(name, parameter)
+            if problem is not None:
+                raise _refusal(statement, problem)
+        wide = widen(variant, parameters)
+        shape = await self._prepare(pooled, statement, wide)
+        if shape.columns[1:] != plain.columns:
+            raise _refusal(statement, _OTHER_COLUMNS)
+        return ReadGroup(
+            self._context,
+            self._run,
+            variant,
+            self._lanes_of_read(statement),
+            wide=wide,
+            shapes=(plain, shape),
+            drop=self._drop,
+        )
+
+    async def _examine_mysql_read(
+        self,
+        pooled: Pooled,
+        variant: Variant,
+        parameters: Sequence[ParameterType],
+        plain: Shape,
+    ) -> Group:
+        statement = variant.statement
+        keyed, united = KeyedRead(variant, parameters), UnitedRead(variant)
+        shape = await self._prepare(pooled, statement, united.statement(2))
+        if not are_alike(plain.columns, shape.columns[1:]):
+            raise _refusal(statement, _OTHER_COLUMNS)
+        fits = False
+        if keyed.statement is not None:
+            # LIMIT takes no column, and an old server knows no LATERAL.
+            with suppress(StatementFileError):
+                shape = await self._prepare(pooled, statement, keyed.statement)
+                fits = are_alike(plain.columns, shape.columns[1:])
+        return MySQLReadGroup(
+            self._context,
+            self._run,
+            variant,
+            self._lanes_of_read(statement),
+            keyed=keyed if fits else None,
+            united=united,
+            plain=plain,
+            drop=self._drop,
+        )
+
+    def _lanes_of_read(self, statement: Statement) -> Lanes:
+        return Lanes(self._context.loop, lambda: _LANES * self._spread(statement), _PATIENCE)
+
+    def _lanes_of(self, statement: Statement, *, inserts: bool = False) -> Lanes:
+        """The lanes of the table that a write changes."""
+        # Two batches at once could lock rows in two orders; new rows, sorted, are in nobody's way.
+        table = target_table(statement), inserts
+        lanes = self._tables.get(table)
+        if lanes is None:
+            most = _LANES if inserts else 1
+            lanes = Lanes(self._context.loop, lambda: most, LOCK_TIMEOUT)
+            self._tables[table] = lanes
+        return lanes
+
+    async def _examine_write(
+        self,
+        pooled: Pooled,
+        variant: Variant,
+        parameters: Sequence[ParameterType],
+        plain: Shape,
+    ) -> Group:
+        statement = variant.statement
+        if statement.dialect == "mysql":
+            wide = WideInsert(variant)
+            await self._prepare(pooled, statement, wide.statement(2))
+            return MySQLWriteGroup(
+                self._context,
+                self._runner,
+                self._run_alone,
+                variant,
+                self._lanes_of(statement),
+                plain=plain,
+                wide=wide,
+                drop=self._drop,
+            )
+        inserts = numbered = None
+        if statement.cardinality is Cardinality.EXEC:
+            inserts = widen_insert(variant, parameters)
+            if inserts is not None:
+                await self._prepare(pooled, statement, inserts)
+        else:
+            numbered = number_rows(variant, returning=bool(plain.columns))
+            shape = await self._prepare(pooled, statement, numbered)
+            if shape.columns[:-1] != plain.columns:
+                raise _refusal(statement, _OTHER_COLUMNS)
+        return WriteGroup(
+            self._context,
+            self._runner,
+            self._run_alone,
+            variant,
+            self._lanes_of(statement, inserts=inserts is not None),
+            plain=plain,
+            inserts=inserts,
+            numbered=numbered,
+            drop=self._drop,
+        )
+
+    async def _prepare(self, pooled: Pooled, statement: Statement, wide: Statement) -> Shape:
+        """Prepare a form for many callers."""
+        preparer, variant = self._context.preparer, wide.variants[0]
+        try:
+            await preparer.prepare(pooled, wide, variant)
+        except ProgrammingError as error:
+            raise _refusal(
+                statement, f"the server refuses the form for many callers: {error.message}"
+            ) from error
+        shape = preparer.shape(variant)
+        if shape is None:
+            raise _refusal(statement, "its text has changed")
+        return shape
+
+    def _drop(self, group: Group) -> None:
+        """Forget the forms of a variant: the next call looks at them anew."""
+        if self._groups.get(group.variant) is group:
+            del self._groups[group.variant]
+            if group.outstanding or group.waiting:
+                self._dropped.append(group)
+            else:
+                group.lanes.groups.remove(group)
+
+
+def _replaces(statement: Statement, other: Statement) -> bool:
+    return statement.name == other.name and statement is not other
+
+
+def _refusal(statement: Statement, problem: str) -> StatementFileError:
+    return StatementFileError(
+        f"coalesce: on, but {problem}; leave the directive out",
+        path=statement.path,
+        line=statement.line,
+    )

@@ -1,0 +1,1 @@
+"""The MySQL side of a local cluster: MySQL and MariaDB."""

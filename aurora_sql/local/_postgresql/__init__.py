@@ -1,0 +1,1 @@
+"""The PostgreSQL side of a local cluster."""

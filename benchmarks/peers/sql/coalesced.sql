@@ -1,0 +1,14 @@
+-- What the comparison with peers runs for many callers at once.
+
+-- name: read :one
+-- The statement of the simple read; calls that wait at the same moment travel together.
+-- coalesce: on
+SELECT id, email, full_name, login_count, last_login_at
+FROM users
+WHERE id = :id;
+
+-- name: insert :exec
+-- The statement of the simple write; calls that wait at the same moment are one transaction.
+-- coalesce: on
+INSERT INTO events (kind, subject_id, payload)
+VALUES (:kind, :subject_id, :payload);

@@ -1,0 +1,13 @@
+-- What the web rows of the comparison with peers ask for.
+
+-- name: get :one
+-- One row.
+SELECT id, random_number FROM world WHERE id = :id;
+
+-- name: set_numbers :batch
+-- New numbers for several rows, in one transaction.
+UPDATE world SET random_number = :number WHERE id = :id;
+
+-- name: fortunes :many
+-- All of them.
+SELECT id, message FROM fortune;

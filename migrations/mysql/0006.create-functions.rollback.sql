@@ -1,0 +1,11 @@
+DROP FUNCTION orders_cancel;
+DROP FUNCTION orders_ship_next;
+DROP FUNCTION orders_place_single;
+DROP FUNCTION orders_add;
+DROP FUNCTION orders_row;
+DROP FUNCTION products_change_price;
+DROP FUNCTION products_reserve_many;
+DROP FUNCTION products_reserve;
+DROP FUNCTION customers_add;
+DROP FUNCTION users_rename;
+DROP FUNCTION users_add;
