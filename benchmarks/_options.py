@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from aurora_sql.errors import ConfigurationError
 from aurora_sql.settings import AuroraSettings, MysqlDriver
 from aurora_sql.types import Engine
+from benchmarks._coalesced import COALESCED
 from benchmarks._results import Options
 from benchmarks._rows import OPERATIONS
 from benchmarks._target import Target, local_target, sandbox
@@ -203,7 +204,7 @@ def choose_rows(text: str | None) -> tuple[Operation, ...]:
     Raises:
         ConfigurationError: A name is unknown.
     """
-    return choose_named("--rows", "row", text, {one.name: one for one in OPERATIONS})
+    return choose_named("--rows", "row", text, {one.name: one for one in (*OPERATIONS, *COALESCED)})
 
 
 def result_path(given: Path | None, prefix: str = "") -> Path:

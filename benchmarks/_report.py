@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks._coalesced import PLAIN_OF
 from benchmarks._results import BARE, OURS, compare, differences
 
 if TYPE_CHECKING:
@@ -299,6 +300,41 @@ def summary_table(rows: Sequence[Row]) -> Table:
     return table
 
 
+def targets(rows: Sequence[Row]) -> list[str]:
+    """Which of the targets are met, each call by itself or together with others."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.ours is not None and not row.at_rate:
+            plain = PLAIN_OF.get(row.name)
+            found.setdefault(row.name if plain is None else plain.name, []).append(row)
+    reached, missed = [], []
+    for group in found.values():
+        best = max(group, key=lambda row: (_reached(row), _of_target(row)))
+        if _reached(best):
+            reached.append(best.title)
+        else:
+            p95 = 0.0 if best.ours is None else best.ours.p95.median
+            missed.append(
+                f"{best.title} ({_of_target(best):.0%} of the throughput,"
+                f" p95 {p95:.2f} of {best.target_p95:g} ms)"
+            )
+    lines = []
+    if reached:
+        lines.append(f"[green]met[/green]: {'; '.join(reached)}")
+    if missed:
+        lines.append(f"[red]not met[/red]: {'; '.join(missed)}")
+    return lines
+
+
+def _of_target(row: Row) -> float:
+    return 0.0 if row.ours is None else row.ours.throughput.median / row.target_throughput
+
+
+def _reached(row: Row) -> bool:
+    ours = row.ours
+    return ours is not None and _of_target(row) >= 1 and ours.p95.median <= row.target_p95
+
+
 def print_result(console: Console, result: Result) -> None:
     """Print everything."""
     console.print(heading(result))
@@ -307,6 +343,8 @@ def print_result(console: Console, result: Result) -> None:
         console.print(row_table(row))
     console.print()
     console.print(summary_table(result.rows))
+    for line in targets(result.rows):
+        console.print(line)
     console.print(
         "The targets were set for a database server of 8 cores of its own; the ratios compare"
         " within this run.",

@@ -42,6 +42,7 @@ class Operation:
         needs_readers: Runs on readers.
         writes: Adds rows, so that the tables are put back before each measurement.
         always_models: The variant with models is measured in a quick run too.
+        callers: How many there are, whatever the run's number; None for that.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Operation:
     needs_readers: bool = False
     writes: bool = False
     always_models: bool = False
+    callers: int | None = None
 
 
 def _ids(most: int, seed: int) -> list[int]:

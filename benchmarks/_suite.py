@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 from aurora_sql.errors import AuroraError
 from aurora_sql.statements import StatementRegistry
 from benchmarks import _shop
+from benchmarks._coalesced import STATEMENTS
 from benchmarks._engine import closed_loop, open_loop
 from benchmarks._histogram import Latencies
 from benchmarks._library import Library
@@ -41,6 +42,8 @@ NamedT = TypeVar("NamedT", bound="Named")
 
 _SPARE_CONNECTIONS = 12
 _VERIFIED = 5
+_LEAST_OF_MANY = 0.3
+"""Seconds that a measurement with callers of its own number takes at least, and its warm-up."""
 
 
 class Listener(Protocol):
@@ -132,7 +135,6 @@ class Suite:
             floors of the engine.
         most_subjects: Of one row, the library included; that of the engine by default.
         objects: Measure variants with other values too, as the bulk load of objects.
-        statements: Folders of statements beside the shop's.
     """
 
     def __init__(
@@ -147,7 +149,6 @@ class Suite:
         beside: Beside | None = None,
         most_subjects: int | None = None,
         objects: bool = True,
-        statements: Sequence[Path] = (),
     ) -> None:
         self._target = target
         self._files = files
@@ -157,7 +158,6 @@ class Suite:
         self._listener = listener
         self._beside = beside or _floors
         self._objects = objects
-        self._statements = statements
         self._most_subjects = most_subjects or target.side.most_subjects
         self.progress: Progress | None = None
 
@@ -182,37 +182,52 @@ class Suite:
         side = self._target.side
         dialect = side.engine.value
         with TemporaryDirectory(prefix="aurora-bench-") as folder:
-            for source in (self._files.sql, *self._statements):
+            for source in (self._files.sql, STATEMENTS):
                 _shop.without_models(source, Path(folder))
             plain = StatementRegistry.load(folder, dialect=dialect)
             typed = StatementRegistry.load(self._files.sql, dialect=dialect)
             async with self._target.connect() as admin:
                 described = await side.server(admin, readers)
-                options = await self._with_connections(admin)
+                most = await side.most_connections(admin)
+                every = [self._options_of(operation, most) for operation in chosen]
                 self.progress = Progress(
                     machine=machine(shared_with_server=self._target.on_this_machine),
                     server=described,
                     software=software(loop, side.engine),
-                    options=options,
+                    options=self._options.model_copy(
+                        update={"reconnect": any(one.reconnect for one in every)}
+                    ),
                     expected=len(chosen),
                 )
-                for operation in chosen:
+                for operation, options in zip(chosen, every, strict=True):
                     row = await self._row(operation, plain, typed, admin, options)
                     self.progress.rows.append(row)
                     self._listener.finished(row)
         return self.progress.result()
 
-    async def _with_connections(self, admin: Admin) -> Options:
-        """See whether the servers have room for the connections of all subjects at once."""
-        side = self._target.side
-        most = await side.most_connections(admin)
-        needed = self._most_subjects * self._options.callers + _SPARE_CONNECTIONS
-        return self._options.model_copy(update={"reconnect": needed > most})
+    def _options_of(self, operation: Operation, most: int) -> Options:
+        """How to measure a row, on a server that takes ``most`` connections."""
+        options = self._options
+        if operation.callers is not None:
+            # The first batches ask the server about types, on lanes that are opened for them.
+            options = options.model_copy(
+                update={
+                    "callers": operation.callers,
+                    "warm_up": max(options.warm_up, _LEAST_OF_MANY),
+                    "seconds": max(options.seconds, _LEAST_OF_MANY),
+                }
+            )
+        needed = self._most_subjects * options.callers + _SPARE_CONNECTIONS
+        return options.model_copy(update={"reconnect": needed > most})
 
     def _subjects(
-        self, operation: Operation, plain: StatementRegistry, typed: StatementRegistry
+        self,
+        operation: Operation,
+        plain: StatementRegistry,
+        typed: StatementRegistry,
+        callers: int,
     ) -> tuple[Work, list[Subject], Sequence[Subject]]:
-        seed, callers, target = self._options.seed, self._options.callers, self._target
+        seed, target = self._options.seed, self._target
         work = operation.make(plain, self._size, seed)
         subjects: list[Subject] = [Library(OURS, target, plain, work, callers)]
         if operation.make_models is not None:
@@ -232,7 +247,7 @@ class Suite:
         admin: Admin,
         options: Options,
     ) -> Row:
-        work, subjects, beside = self._subjects(operation, plain, typed)
+        work, subjects, beside = self._subjects(operation, plain, typed, options.callers)
         floors = tuple(subject.name for subject in beside)
         async with AsyncExitStack() as stack:
             calls: dict[str, list[Call]] = {}
@@ -250,8 +265,8 @@ class Suite:
                     for command in self._target.side.reset(self._size):
                         await admin.execute(command)
                 if options.reconnect:
-                    return await self._measure_connecting(subject, work)
-                return await self._measure(subject, work, calls[subject.name])
+                    return await self._measure_connecting(subject, work, options)
+                return await self._measure(subject, work, calls[subject.name], options)
 
             measured = await interleaved(
                 operation, subjects, options.rounds, measure, self._listener
@@ -270,15 +285,16 @@ class Suite:
             subjects=measured,
         )
 
-    async def _measure_connecting(self, subject: Subject, work: Work) -> Sample:
+    async def _measure_connecting(self, subject: Subject, work: Work, options: Options) -> Sample:
         try:
             await subject.open()
-            return await self._measure(subject, work, await subject.calls())
+            return await self._measure(subject, work, await subject.calls(), options)
         finally:
             await subject.close()
 
-    async def _measure(self, subject: Subject, work: Work, calls: list[Call]) -> Sample:
-        options = self._options
+    async def _measure(
+        self, subject: Subject, work: Work, calls: list[Call], options: Options
+    ) -> Sample:
         if isinstance(subject, SelfMeasured):
             return await subject.measure(options.seconds, options.warm_up)
         own = work_of(subject, work)

@@ -83,7 +83,9 @@ class Work(ABC):
 
     def fills_models(self, registry: StatementRegistry) -> bool:
         """Whether a statement of this work fills models with this registry."""
-        return any(registry[name].returns is not None for name in self.statements)
+        return any(
+            name in registry and registry[name].returns is not None for name in self.statements
+        )
 
     @abstractmethod
     def ours(self, db: Aurora) -> Call:

@@ -7,11 +7,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from aurora_sql.errors import AuroraError, OperationalError
+from benchmarks._coalesced import PLAIN_OF
 from benchmarks._library import Library
 from benchmarks._results import OURS
 from benchmarks._suite import DifferentAnswers, SelfMeasured, plain, work_of
 from benchmarks.peers._base import Peer
-from benchmarks.peers._coalesced import PLAIN_OF
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

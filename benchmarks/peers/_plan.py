@@ -6,10 +6,10 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from aurora_sql.types import Engine
+from benchmarks._coalesced import COALESCED
 from benchmarks._options import choose_named
 from benchmarks._rows import OPERATIONS
 from benchmarks.peers._catalogue import INSTALL, choose_peers
-from benchmarks.peers._coalesced import COALESCED
 from benchmarks.peers._run import CROWD_ROW, Plan
 from benchmarks.peers._web_app import PAGES
 
@@ -42,7 +42,9 @@ def plan(
         ConfigurationError: A name is unknown, or belongs to the other engine.
     """
     postgresql = engine is Engine.POSTGRESQL
-    pages, coalesced = (PAGES, COALESCED) if postgresql else ((), ())
+    # One of the two reads says it all, in half the time.
+    together = tuple(one for one in COALESCED if not one.needs_readers)
+    pages, coalesced = (PAGES, together) if postgresql else ((), ())
     known: dict[str, Operation | Page] = {
         one.name: one for one in (*OPERATIONS, *coalesced, *pages)
     }

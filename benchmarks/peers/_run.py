@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Protocol
 from aurora_sql.statements import StatementRegistry
 from aurora_sql.types import Engine
 from benchmarks import _shop
+from benchmarks._coalesced import PLAIN_OF, STATEMENTS
 from benchmarks._library import Library
 from benchmarks._machine import machine, software, version_of
 from benchmarks._results import OURS, Measured
 from benchmarks._suite import Listener as SuiteListener
 from benchmarks._suite import Suite
 from benchmarks.peers._check import same_work
-from benchmarks.peers._coalesced import ALONE, CALLERS, PLAIN_OF
 from benchmarks.peers._results import Crowd, Layer, Method, PeerResult
-from benchmarks.peers._web_layers import SQL, web_names
+from benchmarks.peers._web_layers import web_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 CROWD_ROW = "read-writer"
 """Which row is measured at several numbers of callers."""
 
-_LEAST_WARM_UP = 0.3
-_LEAST_SECONDS = 0.3
+ALONE = f"{OURS}, each call alone"
+"""The library with the same statement without the directive."""
+
 _WEB_PACKAGES = ("uvicorn", "httptools", "uvloop")
 
 
@@ -125,8 +126,7 @@ class Comparison:
         """The statements of the shop, with plain rows, and those of the comparison."""
         with TemporaryDirectory(prefix="aurora-bench-") as folder:
             _shop.without_models(self._files.sql, Path(folder))
-            if self._plan.coalesced:
-                _shop.without_models(SQL, Path(folder))
+            _shop.without_models(STATEMENTS, Path(folder))
             return StatementRegistry.load(folder, dialect=self._target.side.engine.value)
 
     async def run(self, loop: str) -> PeerResult:
@@ -257,25 +257,15 @@ class Comparison:
         plan = self._plan
         if not plan.coalesced:
             return
-        # The first batches ask the server about types, on lanes that are opened for them; and
-        # with so many callers each subject may have to connect for its own measurements.
-        options = plan.options.model_copy(
-            update={
-                "callers": CALLERS,
-                "warm_up": max(plan.options.warm_up, _LEAST_WARM_UP),
-                "seconds": max(plan.options.seconds, _LEAST_SECONDS),
-            }
-        )
         suite = Suite(
             self._target,
             self._files,
             self._size,
-            options,
+            plan.options,
             models=False,
             listener=self._listener,
             beside=self._beside,
             most_subjects=2 + len(plan.peers),
-            statements=(SQL,),
         )
         found = await suite.run(plan.coalesced, loop)
         self._coalesced += [_measured(row) for row in found.rows]

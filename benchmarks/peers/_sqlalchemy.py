@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from benchmarks._target import Target
     from benchmarks._work import Purchase, Work
 
+_READS = ("users.get", "users.get_on_reader", "coalesced.read", "coalesced.read_on_reader")
 _WRITES = ("events.record", "coalesced.insert")
 _SESSION = "SET time_zone = '+00:00'"
 
@@ -144,7 +145,7 @@ def _order(order: Order) -> list[Any]:
 def _single(work: Single) -> Any:
     """The statement as an expression; None for what is run as text."""
     (name,) = work.statements
-    if name in ("users.get", "users.get_on_reader", "coalesced.read"):
+    if name in _READS:
         columns = [User.__table__.c[column] for column in _USER]
         return select(*columns).where(User.__table__.c.id == bindparam("id"))
     if name in _WRITES:

@@ -6,6 +6,7 @@ import pytest
 
 from aurora_sql.types import Engine
 from benchmarks import _shop
+from benchmarks._coalesced import COALESCED
 from benchmarks._library import Library
 from benchmarks._results import OURS, Options
 from benchmarks._rows import OPERATIONS
@@ -15,8 +16,8 @@ from benchmarks.peers import Comparison, PeerResult, plan
 from benchmarks.peers._base import Peer
 from benchmarks.peers._catalogue import peers_of
 from benchmarks.peers._check import same_work
-from benchmarks.peers._coalesced import ALONE, COALESCED
 from benchmarks.peers._pgbench import Pgbench
+from benchmarks.peers._run import ALONE
 from benchmarks.peers._web import _make_tables
 from benchmarks.peers._web_layers import layers
 

@@ -1,6 +1,7 @@
 """The suite end to end on a small cluster: what it measures, and what it leaves behind."""
 
 import asyncio
+import dataclasses
 import math
 import signal
 
@@ -9,6 +10,7 @@ import pytest
 from aurora_sql.errors import ConfigurationError
 from aurora_sql.types import Role
 from benchmarks import _layers, _load, _memory, _monitor, _shop
+from benchmarks._coalesced import COALESCED
 from benchmarks._results import BARE, OURS, POOL, Options, Result
 from benchmarks._rows import MODELS, OPERATIONS
 from benchmarks._suite import DifferentAnswers, Suite
@@ -88,6 +90,21 @@ async def test_all_rows_are_measured_beside_their_floors(target, tmp_path, datab
     result.save(tmp_path / "result.json")
     assert Result.load(tmp_path / "result.json") == result
     assert await databases() == before
+
+
+async def test_rows_for_many_callers_have_their_own_number(target):
+    (operation,) = (one for one in COALESCED if one.name == "coalesced-write")
+    few = dataclasses.replace(operation, callers=5)
+    async with sandbox(target, FILES, SIZE) as place:
+        result = await suite(place, Listener(), models=True, rounds=1).run([few], "asyncio")
+        async with place.connect() as connection:
+            written = await connection.fetchval("SELECT count(*) FROM events")
+    (row,) = result.rows
+    assert [subject.name for subject in row.subjects] == [OURS, BARE, POOL]
+    # Each measurement begins with the tables as they were: what is there now is of the last.
+    assert written >= sum(one.operations for one in row.subjects[-1].rounds)
+    assert all(one.seconds >= 0.3 for subject in row.subjects for one in subject.rounds)
+    assert result.options.callers == 2
 
 
 async def test_subjects_take_turns(target):

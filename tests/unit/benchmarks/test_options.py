@@ -6,6 +6,7 @@ import pytest
 from aurora_sql.errors import ConfigurationError
 from aurora_sql.statements import StatementRegistry
 from benchmarks import _memory, _shop, _startup, main
+from benchmarks._coalesced import COALESCED
 from benchmarks._layers import STATEMENT
 from benchmarks._machine import machine, revision, software, usable_cores
 from benchmarks._options import Pace, Place, choose_rows, result_path
@@ -71,7 +72,7 @@ def test_options_that_contradict_each_other_are_refused(changes, message):
 
 def test_rows_are_chosen_by_name_once_and_in_the_order_given():
     assert [one.name for one in choose_rows("join, write,join")] == ["join", "write"]
-    assert choose_rows(None) == OPERATIONS
+    assert choose_rows(None) == (*OPERATIONS, *COALESCED)
     with pytest.raises(ConfigurationError, match=r"no row 'joins'.*did you mean join\?"):
         choose_rows("joins")
 

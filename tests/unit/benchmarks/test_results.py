@@ -7,7 +7,7 @@ from aurora_sql.errors import ConfigurationError
 from benchmarks._engine import OpenFigures, Sample
 from benchmarks._histogram import Latencies
 from benchmarks._machine import Machine, Server, Software
-from benchmarks._report import print_comparison, print_result
+from benchmarks._report import print_comparison, print_result, targets
 from benchmarks._results import (
     BARE,
     OURS,
@@ -166,6 +166,21 @@ def test_the_report_says_where_it_ran_and_what_was_met():
         "aurora_sql / asyncpg.Pool at least 2.5: 2.27 (2.25-2.30), not met",
     ):
         assert part in text, part
+
+
+def test_a_target_is_met_by_calls_alone_or_together():
+    together = {"name": "coalesced-read", "title": "together"}
+    alone, slow = row((90,) * 3), row((90,) * 3, **together, target_p95=1.0)
+    fast = row((96,) * 3, **together)
+    join = row((10,) * 3, name="join", title="complex join")
+    assert targets([alone, join]) == [
+        (
+            "[red]not met[/red]: simple read, writer (95% of the throughput, p95 2.00 of 2.5 ms);"
+            " complex join (11% of the throughput, p95 2.00 of 2.5 ms)"
+        )
+    ]
+    assert targets([alone, fast]) == ["[green]met[/green]: together"]
+    assert "not met" in targets([slow])[0]
 
 
 def test_the_report_says_that_a_rate_was_not_held_and_what_is_missing():

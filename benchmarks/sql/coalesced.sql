@@ -1,7 +1,15 @@
--- What the comparison with peers runs for many callers at once.
+-- What is measured for many callers at once, beside the same work call by call.
 
 -- name: read :one
 -- The statement of the simple read; calls that wait at the same moment travel together.
+-- coalesce: on
+SELECT id, email, full_name, login_count, last_login_at
+FROM users
+WHERE id = :id;
+
+-- name: read_on_reader :one
+-- The same on the readers.
+-- role: reader
 -- coalesce: on
 SELECT id, email, full_name, login_count, last_login_at
 FROM users
