@@ -15,7 +15,7 @@ from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from aurora_sql.deadlines import current_deadline
+from aurora_sql.deadlines import surrounding_deadline
 from aurora_sql.errors import AuroraError, ProgrammingError, StatementFileError
 from aurora_sql.execution._attempts import Trace, deadline_exceeded
 from aurora_sql.execution._group import Group, Lanes, Member
@@ -83,6 +83,7 @@ class Coalescer:
         self._run = run
         self._spread = spread
         self._time = context.loop.time
+        self._new_future = context.loop.create_future
         self._due = context.sweeper.due
         self._timeout = context.command_timeout
         self._groups: dict[Variant, Group] = {}
@@ -98,50 +99,21 @@ class Coalescer:
         """Run a statement, with others where there are others."""
         variant, args = statement.bind(params)
         group = self._groups.get(variant)
-        run = self._run if statement.retry is None else self._run_alone
-        if group is None:
-            if variant.parameters:
-                group = await self._admit(statement, variant)
-            if group is None:
-                return await run(statement, params, trace)
-        lanes = group.lanes
-        if group.resting:
-            return await run(statement, params, trace)
-        if group.outstanding < _AT_ONCE and not lanes.awaited:
-            started = perf_counter() if group.outstanding == 0 else 0.0
-            group.outstanding += 1
-            lane = lanes.enter()
-            try:
-                result = await run(statement, params, trace)
-                if started:
-                    group.went_alone(started)
-                return result
-            finally:
-                group.outstanding -= 1
-                lanes.leave(lane)
-        return await self._together(group, args, params, trace)
-
-    async def _run_alone(
-        self, statement: Statement, params: dict[str, Any], trace: Trace | None
-    ) -> Any:
-        """Run a statement whose directive says how often."""
-        if statement.retry == "exactly_once":
-            return await self._runner.run_once(statement, params)
-        return await self._run(statement, params, trace)
-
-    async def _together(
-        self, group: Group, args: Sequence[Any], params: dict[str, Any], trace: Trace | None
-    ) -> Any:
-        """Wait for a lane, and for the answer."""
-        statement = group.statement
+        if (
+            group is None
+            or (group.outstanding < _AT_ONCE and not group.lanes.awaited)
+            or (group.resume_at is not None and group.resting)
+        ):
+            return await self._run_apart(statement, variant, group, params, trace)
+        # Not a coroutine of its own: each call would pay for it, as for each look at a clock.
         now = self._time()
         limit = now + (statement.timeout or self._timeout)
-        surrounding = current_deadline()
+        surrounding = surrounding_deadline()
         if surrounding is not None and surrounding < limit:
-            limit = surrounding
+            limit = float(surrounding)
             if limit <= now:
                 raise deadline_exceeded(statement.where, write_sent=False)
-        future = self._context.loop.create_future()
+        future = self._new_future()
         member = Member(args, params, limit, future)
         if trace is not None:
             member.keep = trace.keep
@@ -157,6 +129,41 @@ class Coalescer:
         finally:
             if trace is not None and member.batch is not None:
                 trace.follow(member.batch.trace)
+
+    async def _run_apart(
+        self,
+        statement: Statement,
+        variant: Variant,
+        group: Group | None,
+        params: dict[str, Any],
+        trace: Trace | None,
+    ) -> Any:
+        """Run a statement by itself: there is no company, or it would not help."""
+        run = self._run if statement.retry is None else self._run_alone
+        if group is None and variant.parameters:
+            group = await self._admit(statement, variant)
+        if group is None or group.resting:
+            return await run(statement, params, trace)
+        lanes = group.lanes
+        started = perf_counter() if group.outstanding == 0 else 0.0
+        group.outstanding += 1
+        lane = lanes.enter()
+        try:
+            result = await run(statement, params, trace)
+            if started:
+                group.went_alone(started)
+            return result
+        finally:
+            group.outstanding -= 1
+            lanes.leave(lane)
+
+    async def _run_alone(
+        self, statement: Statement, params: dict[str, Any], trace: Trace | None
+    ) -> Any:
+        """Run a statement whose directive says how often."""
+        if statement.retry == "exactly_once":
+            return await self._runner.run_once(statement, params)
+        return await self._run(statement, params, trace)
 
     def sweep(self, now: float) -> float:
         """Fail the calls whose time is up; return the next deadline."""

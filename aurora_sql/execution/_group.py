@@ -189,6 +189,7 @@ class Group(ABC):
         statement: The statement.
         lone: Seconds that a call takes which has the way to itself.
         outstanding: Calls under way, alone or in batches.
+        resume_at: When batches may be sent again, as ``perf_counter`` tells; None while they may.
         waiting: Calls that were not sent yet.
     """
 
@@ -198,7 +199,7 @@ class Group(ABC):
         self._run = run
         self._names = variant.parameters
         self._most = LARGEST
-        self._resume_at: float | None = None
+        self.resume_at: float | None = None
         self._batches: set[Batch] = set()
         self.variant = variant
         self.statement = variant.statement
@@ -227,15 +228,15 @@ class Group(ABC):
     @property
     def resting(self) -> bool:
         """Calls go alone for a while."""
-        if self._resume_at is None:
+        if self.resume_at is None:
             return False
-        if perf_counter() >= self._resume_at:
-            self._resume_at = None
-        return self._resume_at is not None
+        if perf_counter() >= self.resume_at:
+            self.resume_at = None
+        return self.resume_at is not None
 
     def _rest(self, reason: str) -> None:
         """Send no batches for a while."""
-        self._resume_at = perf_counter() + PAUSE
+        self.resume_at = perf_counter() + PAUSE
         self._context.emit(CoalescingPaused(self.statement.name, reason, PAUSE))
 
     # -- calls that wait -------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from aurora_sql.drivers import tuple_rows
@@ -192,11 +193,18 @@ class WriteGroup(Group):
 
 def sort_by(members: list[Member], order: Sequence[int]) -> None:
     """Sort by values, those in ``order`` first; what comes first with equal values stays first."""
+    if not order:
+        return
+    pick = itemgetter(*order)
 
-    def key(member: Member) -> list[Any]:
+    def careful(member: Member) -> list[Any]:
         return [(member.args[number] is not None, member.args[number]) for number in order]
 
     try:
-        members.sort(key=key)
+        # Where no None meets a value, which raises, the order is that of the careful key.
+        members.sort(key=lambda member: pick(member.args))
     except Exception:  # noqa: BLE001 - values of different kinds, or that have no order, raise any
-        members.sort(key=lambda member: repr([member.args[number] for number in order]))
+        try:
+            members.sort(key=careful)
+        except Exception:  # noqa: BLE001 - the same
+            members.sort(key=lambda member: repr([member.args[number] for number in order]))

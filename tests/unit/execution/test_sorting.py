@@ -42,3 +42,10 @@ def test_any_values_have_an_order(keys):
     sort_by(others, (1,))
     assert sorted(member.args[0] for member in some) == list(range(len(keys)))
     assert [str(member.args[1]) for member in some] == [str(member.args[1]) for member in others]
+
+
+def test_what_has_no_order_leaves_equal_values_as_they_came():
+    some = members(*[9 - number // 10 for number in range(100)], "x", *[3] * 5)
+    sort_by(some, (1,))
+    threes = [member.args[0] for member in some if member.args[1] == 3]
+    assert threes == [*range(60, 70), *range(101, 106)]
