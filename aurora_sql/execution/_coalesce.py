@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aurora_sql.deadlines import surrounding_deadline
 from aurora_sql.errors import AuroraError, ProgrammingError, StatementFileError
 from aurora_sql.execution._attempts import Trace, deadline_exceeded
+from aurora_sql.execution._each import Answers, Part, bind_each, gather_each
 from aurora_sql.execution._group import Group, Lanes, Member
 from aurora_sql.execution._group_mysql import MySQLReadGroup, MySQLWriteGroup, are_alike
 from aurora_sql.execution._group_reads import ReadGroup
@@ -38,7 +39,7 @@ from aurora_sql.statements import (
 from aurora_sql.types import Cardinality
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from aurora_sql.execution._context import Context
     from aurora_sql.execution._group import Run
@@ -105,14 +106,8 @@ class Coalescer:
             or (group.resume_at is not None and group.resting)
         ):
             return await self._run_apart(statement, variant, group, params, trace)
-        # Not a coroutine of its own: each call would pay for it, as for each look at a clock.
-        now = self._time()
-        limit = now + (statement.timeout or self._timeout)
-        surrounding = surrounding_deadline()
-        if surrounding is not None and surrounding < limit:
-            limit = float(surrounding)
-            if limit <= now:
-                raise deadline_exceeded(statement.where, write_sent=False)
+        # Here and not in a coroutine of its own: each call would pay for it.
+        limit = self._limit(statement)
         future = self._new_future()
         member = Member(args, params, limit, future)
         if trace is not None:
@@ -129,6 +124,46 @@ class Coalescer:
         finally:
             if trace is not None and member.batch is not None:
                 trace.follow(member.batch.trace)
+
+    async def run_each(self, statement: Statement, sets: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Run a read once for each set of parameters; the answers in their order."""
+        bound = bind_each(statement, sets)
+        group = self._groups.get(bound[0][0]) if bound else None
+        alike = group is not None and all(variant is group.variant for variant, _ in bound)
+        if group is None or not alike or group.resting or len(bound) == 1:
+            # The first of a statement finds out about its form for many callers.
+            return await gather_each(self.run(statement, dict(params)) for params in sets)
+        limit = self._limit(statement)
+        answers = Answers(self._new_future(), len(bound))
+        members = [
+            Member(args, params, limit, Part(answers, number))
+            for number, ((_, args), params) in enumerate(zip(bound, sets, strict=True))
+        ]
+        group.waiting.extend(members)
+        group.lanes.schedule()
+        self._due(limit)
+        try:
+            return await answers.future
+        except BaseException:
+            for batch in {member.batch for member in members}:
+                if batch is not None:
+                    group.left(batch)
+            raise
+
+    def _limit(self, statement: Statement) -> float:
+        """The deadline of a call that begins now.
+
+        Raises:
+            DeadlineExceeded: It has passed.
+        """
+        now = self._time()
+        limit = now + (statement.timeout or self._timeout)
+        surrounding = surrounding_deadline()
+        if surrounding is not None and surrounding < limit:
+            limit = float(surrounding)
+            if limit <= now:
+                raise deadline_exceeded(statement.where, write_sent=False)
+        return limit
 
     async def _run_apart(
         self,

@@ -23,6 +23,7 @@ from aurora_sql.execution._attempts import (
     soften,
 )
 from aurora_sql.execution._count import announce
+from aurora_sql.execution._each import bind_each
 from aurora_sql.execution._prepare import forget_stale
 from aurora_sql.execution._stream import RowStream
 from aurora_sql.execution._watch import Watch, call_limit
@@ -455,6 +456,11 @@ class ConnectionRunner:
     async def run_together(self, statement: Statement, params: dict[str, Any]) -> Any:
         """As :meth:`run`: a transaction runs one statement after the other."""
         return await self.run(statement, params)
+
+    async def run_each(self, statement: Statement, sets: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """As :meth:`run`, for one set after the other."""
+        bind_each(statement, sets)
+        return [await self.run(statement, dict(params)) for params in sets]
 
     async def run_once(self, statement: Statement, params: dict[str, Any]) -> Any:
         """As :meth:`run`: that it is applied once is up to the transaction."""

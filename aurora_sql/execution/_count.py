@@ -101,7 +101,7 @@ class StatementCount:
 _ADVICE = {
     Access.READ: (
         "fetch the rows with one statement (= ANY(:ids), a join), or mark it 'coalesce: on' and"
-        " await the calls together"
+        " ask for them at once with each()"
     ),
     Access.WRITE: "send the rows at once: a :batch, or bulk_insert() and its kin",
 }

@@ -16,7 +16,7 @@ from aurora_sql.execution._attempts import Trace, deadline_exceeded
 from aurora_sql.instrumentation import CoalescingPaused
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from aurora_sql.execution._attempts import Keep
     from aurora_sql.execution._context import Context
@@ -53,7 +53,7 @@ class Member:
     __slots__ = ("alone", "args", "batch", "future", "keep", "limit", "params")
 
     def __init__(
-        self, args: Sequence[Any], params: dict[str, Any], limit: float, future: Any
+        self, args: Sequence[Any], params: Mapping[str, Any], limit: float, future: Any
     ) -> None:
         self.args = args
         self.params = params
@@ -306,7 +306,7 @@ class Group(ABC):
             return
         trace.keep = member.keep
         try:
-            result = await self._run(self.statement, member.params, trace)
+            result = await self._run(self.statement, dict(member.params), trace)
         except Exception as error:  # noqa: BLE001 - it is raised where the call was made
             fail(member, error)
         else:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Protocol
 
-from aurora_sql.types import Cardinality
+from aurora_sql.errors import UsageError
+from aurora_sql.types import Access, Cardinality
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from aurora_sql.execution._stream import RowStream
@@ -35,6 +36,11 @@ class Runner(Protocol):
         self, statement: Statement, params: dict[str, Any]
     ) -> Coroutine[Any, Any, Any]:
         """Run a statement with others that wait at the same moment."""
+
+    def run_each(
+        self, statement: Statement, sets: Sequence[Mapping[str, Any]]
+    ) -> Coroutine[Any, Any, list[Any]]:
+        """Run a read that may travel with others once for each set of parameters."""
 
     def run_once(self, statement: Statement, params: dict[str, Any]) -> Coroutine[Any, Any, Any]:
         """Run a write exactly once, also where its COMMIT is not answered."""
@@ -73,6 +79,32 @@ class BoundStatement:
             AuroraError: See :mod:`aurora_sql.errors`.
         """
         return self._run(self.statement, params)
+
+    def each(self, sets: Iterable[Mapping[str, Any]], /) -> Coroutine[Any, Any, list[Any]]:
+        """Call a read for each set of parameters, and return the answers in the order of the sets.
+
+        The calls travel together, and with those of others: twenty rows by their keys are one
+        round trip and one execution. Inside a transaction, in ``db.session()`` and where somebody
+        observes statements the calls are made as such, with the same answers.
+
+        Args:
+            sets: The parameters of each call.
+
+        Raises:
+            UsageError: The statement writes (a ``:batch`` does that), or is not marked
+                ``coalesce: on``.
+            ParameterError: A set does not fit; a note says which. Nothing was sent.
+            AuroraError: What the first call failed with, with such a note.
+        """
+        statement = self.statement
+        if statement.access is not Access.READ:
+            raise UsageError(f"{statement.where}: each() is for reads; make it a :batch")
+        if not statement.coalesce:
+            raise UsageError(
+                f"{statement.where}: each() is for statements whose calls travel together; add the"
+                " directive -- coalesce: on"
+            )
+        return self._runner.run_each(statement, list(sets))
 
     def stream(self, /, *, batch_size: int = 500, **params: Any) -> RowStream[Any]:
         """Return the rows one by one from a server-side cursor, in bounded memory.

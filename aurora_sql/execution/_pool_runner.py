@@ -44,6 +44,7 @@ from aurora_sql.execution._connection_runner import (
     stream_on,
 )
 from aurora_sql.execution._count import announce
+from aurora_sql.execution._each import bind_each, gather_each
 from aurora_sql.execution._prepare import forget_stale
 from aurora_sql.execution._stream import RowStream
 from aurora_sql.execution._watch import Watch, call_limit
@@ -118,6 +119,7 @@ class PoolRunner:
     __slots__ = (
         "_budget",
         "_choose",
+        "_coalescer",
         "_context",
         "_current_task",
         "_due",
@@ -153,8 +155,10 @@ class PoolRunner:
         self.run = self._run_observed if context.observers else self._run
         self.run_together: _Told = self._run_apart
         read_together: _Run = self._run
+        self._coalescer: Coalescer | None = None
         if spread is not None:
-            read_together = Coalescer(context, self, self._run, spread).run
+            self._coalescer = Coalescer(context, self, self._run, spread)
+            read_together = self._coalescer.run
             self.run_together = self._told(read_together)
         self.run_cached: _Told = self.run_together
         if caches:
@@ -332,6 +336,16 @@ class PoolRunner:
         run = self.run_together if statement.coalesce else self._run_apart
         with self._context.cache.written(statement.invalidates):
             return await run(statement, params)
+
+    async def run_each(self, statement: Statement, sets: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Run a read that may travel with others once for each set of parameters."""
+        if self._coalescer is None:
+            bind_each(statement, sets)
+            return [await self.run_cached(statement, dict(params)) for params in sets]
+        if statement.cache is None and not self._context.observers:
+            return await self._coalescer.run_each(statement, sets)
+        bind_each(statement, sets)
+        return await gather_each(self.run_cached(statement, dict(params)) for params in sets)
 
     async def _run_apart(self, statement: Statement, params: dict[str, Any]) -> Any:
         """Run a statement alone that could travel with others."""

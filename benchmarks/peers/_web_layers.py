@@ -48,7 +48,7 @@ class Layer:
 
 
 class Library(Layer):
-    """aurora_sql: each query takes a connection and gives it back."""
+    """aurora_sql: a call for each row; those for several rows travel together."""
 
     async def open(self) -> None:
         """Open the pools."""
@@ -67,11 +67,12 @@ class Library(Layer):
         return row.id, row.random_number
 
     async def several(self, keys: Sequence[int]) -> list[Pair]:
-        """A query for each row."""
-        return [await self.one(key) for key in keys]
+        """A call for each row, at the same time."""
+        rows = await self._sql.get_together.each([{"id": key} for key in keys])
+        return [(row.id, row.random_number) for row in rows]
 
     async def change(self, pairs: Sequence[Pair]) -> None:
-        """A query for each row, then the statement for all of them."""
+        """A call for each row, then the statement for all of them, pipelined."""
         await self.several([key for key, _ in pairs])
         await self._sql.set_numbers([{"id": key, "number": number} for key, number in pairs])
 

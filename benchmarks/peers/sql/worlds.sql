@@ -4,6 +4,11 @@
 -- One row.
 SELECT id, random_number FROM world WHERE id = :id;
 
+-- name: get_together :one
+-- The same where many rows are asked for: calls that wait at the same moment travel together.
+-- coalesce: on
+SELECT id, random_number FROM world WHERE id = :id;
+
 -- name: set_numbers :batch
 -- New numbers for several rows, in one transaction.
 UPDATE world SET random_number = :number WHERE id = :id;
