@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from benchmarks._shop import Size
     from benchmarks._work import Work
 
+_TEXTS = 4_096
+
 CALLERS = 64
 """Callers of these rows: there is nothing to put together for a few."""
 
@@ -23,6 +26,18 @@ STATEMENTS = Path(__file__).resolve().parent / "sql"
 """Folder of their statements."""
 
 _PLAIN = {one.name: one for one in OPERATIONS}
+
+
+def _by_text(registry: StatementRegistry, size: Size, seed: int) -> Work:
+    generator = random.Random(seed)  # noqa: S311 - the same keys for all that are compared
+    numbers = [generator.randint(1, size.customers) for _ in range(_TEXTS)]
+    values = [{"email": f"user{number}@example.com"} for number in numbers]
+    return Single(registry, "coalesced.alone_by_email", values)
+
+
+_READ_BY_TEXT = dataclasses.replace(
+    _PLAIN["read-writer"], name="read-text", title="simple read by a text", make=_by_text
+)
 
 
 def _with_values_of(
@@ -47,13 +62,18 @@ def _coalesced(plain: Operation, name: str, statement: str) -> Operation:
 
 PLAIN_OF = {
     "coalesced-read": _PLAIN["read-writer"],
+    "coalesced-text": _READ_BY_TEXT,
     "coalesced-readers": _PLAIN["read-readers"],
     "coalesced-write": _PLAIN["write"],
 }
 """The same operation with each call alone, by the name of the row."""
 
+READ: Operation = _coalesced(_PLAIN["read-writer"], "coalesced-read", "coalesced.read")
+"""The simple read."""
+
 COALESCED: tuple[Operation, ...] = (
-    _coalesced(_PLAIN["read-writer"], "coalesced-read", "coalesced.read"),
+    READ,
+    _coalesced(_READ_BY_TEXT, "coalesced-text", "coalesced.read_by_email"),
     _coalesced(_PLAIN["read-readers"], "coalesced-readers", "coalesced.read_on_reader"),
     _coalesced(_PLAIN["write"], "coalesced-write", "coalesced.insert"),
 )

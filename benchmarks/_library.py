@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
 
     from aurora_sql.settings import AuroraSettings
     from aurora_sql.statements import StatementRegistry
+    from aurora_sql.types import PoolStats
     from benchmarks._target import Target
     from benchmarks._work import Work
+
+_OPENING = 60.0
+_LOOK_AGAIN = 0.01
 
 
 def pool_settings(settings: AuroraSettings, role: Role, callers: int) -> AuroraSettings:
@@ -26,6 +31,10 @@ def pool_settings(settings: AuroraSettings, role: Role, callers: int) -> AuroraS
         # Connections to readers that nobody uses would only take the servers' memory.
         changes["enable_read_replicas"] = False
     return settings.replace(changes)
+
+
+def _is_opening(pool: PoolStats) -> bool:
+    return pool.size - pool.opening < pool.min_size
 
 
 class Library:
@@ -43,8 +52,14 @@ class Library:
         self._db: Aurora | None = None
 
     async def open(self) -> None:
-        """Open the pools."""
+        """Open the pools with all their connections, as the other subjects do.
+
+        Those that are still being opened would take the processor from the calls.
+        """
         self._db = await self._stack.enter_async_context(Aurora(self._settings, sql=self._registry))
+        async with asyncio.timeout(_OPENING):
+            while any(_is_opening(one) for one in self._db.pool_stats().values()):
+                await asyncio.sleep(_LOOK_AGAIN)
 
     async def close(self) -> None:
         """Close them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count, repeat
+from operator import eq
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +20,7 @@ from aurora_sql.execution._group import (
     hand_out,
     values_of,
 )
+from aurora_sql.execution._results import build_each
 from aurora_sql.pool import copy_error
 from aurora_sql.rows import Row
 
@@ -74,6 +77,7 @@ class ReadGroup(Group):
         self._wide = wide
         self._columns = self._shape.columns
         self._finish = plain.finish
+        self._finish_each = build_each(self.statement, plain.columns)
         self._rows = tuple_rows(Row, [column.name for column in plain.columns])
         self._part = self._shape.rows.__getitem__
         self._drop = drop
@@ -111,7 +115,8 @@ class ReadGroup(Group):
             for member in members:
                 await self._serve_alone(member, trace)
             return
-        hand_out(members, self._sort(rows, len(members)), self._finish)
+        if not self._hand_out_one_each(members, rows):
+            hand_out(members, self._sort(rows, len(members)), self._finish)
         self._learn(len(members), len(rows), perf_counter() - started)
 
     def _pose(
@@ -119,6 +124,36 @@ class ReadGroup(Group):
     ) -> tuple[Statement, dict[str, Any]] | None:
         """The text for these callers and its values; None where there is none for all of them."""
         return self._wide, dict(zip(self._names, columns, strict=True))
+
+    def _hand_out_one_each(self, members: list[Member], rows: list[Any]) -> bool:
+        """Give each its result where each has one row, in the order of the callers.
+
+        That is what most batches bring, and there is no Python code for each row of it.
+
+        Returns:
+            Whether it is so. Nobody was given anything where it is not.
+        """
+        finish, part, many = self._finish_each, self._part, len(members)
+        if finish is None or len(rows) < many:
+            return False
+        numbers = list(map(part, rows, repeat(0)))
+        # Those beyond are of callers that nobody is, in a text of a power of two.
+        if numbers[many:] and min(numbers[many:]) <= many:
+            return False
+        if not all(map(eq, numbers, count(1))):
+            return False
+        values = map(part, rows[:many], repeat(_AFTER_NUMBER))
+        found = list(map(tuple.__new__, repeat(self._rows), values))
+        try:
+            results = finish(found)
+        except Exception:  # noqa: BLE001 - of one of them: it is told whose it is
+            return False
+        for member, row, result in zip(members, found, results, strict=True):
+            if member.keep is not None:
+                hand_out([member], [[row]], self._finish)
+            elif not member.future.done():
+                member.future.set_result(result)
+        return True
 
     def _sort(self, rows: list[Any], members: int) -> list[list[Any] | None]:
         """Each caller's rows, without the number in front."""

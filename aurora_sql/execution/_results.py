@@ -61,6 +61,41 @@ def build_finish(
             return None
 
 
+def build_each(
+    statement: Statement, columns: Sequence[Column]
+) -> Callable[[list[Any]], list[Any]] | None:
+    """Return what turns rows, each of which is all that a call brought, into the calls' results.
+
+    It spares a list and a function call for each of many calls. None where a result is no matter
+    of rows.
+
+    Args: as :func:`build_finish`, which has raised what there is to raise.
+    """
+    model = None if statement.returns is None else _named_model(statement)
+    make = _as_they_are
+    if model is not None:
+        nullability = statement.column_nullability
+        maker = build_maker(columns, model, where=statement.where, nullability=nullability)
+        make = maker or _as_they_are
+    match statement.cardinality:
+        case Cardinality.SCALAR if model is None:
+            return _first_values
+        case Cardinality.ONE | Cardinality.MAYBE | Cardinality.SCALAR:
+            return make
+        case Cardinality.MANY:
+            return lambda rows: [[one] for one in make(rows)]
+        case _:
+            return None
+
+
+def _as_they_are(rows: list[Any]) -> list[Any]:
+    return rows
+
+
+def _first_values(rows: list[Any]) -> list[Any]:
+    return [row[0] for row in rows]
+
+
 def _named_model(statement: Statement) -> type[Any]:
     if isinstance(statement.returns, type):
         return statement.returns

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PIPELINED = 10
 """Statements of one pipeline."""
 
-_SINGLE = ("read-writer", "read-readers", "join", "write")
+_SINGLE = ("read-writer", "read-readers", "join", "write", "coalesced-read", "coalesced-write")
 _PATIENCE = 30.0
 _LONGER = (0, 2, 8, 30)
 """Seconds more for the first try and the next ones."""
@@ -84,6 +84,7 @@ def script(operation: str, work: Work, size: Size, *, pipelined: bool) -> str | 
 
 
 def _single(operation: str, work: Single, size: Size, *, pipelined: bool) -> str:
+    operation = operation.removeprefix("coalesced-")
     most = size.customers if operation.startswith("read") else size.orders
     # pgbench's variables do not reach into literals: the payload is always the same.
     payload = """'{"source": "web", "number": 1, "tags": ["benchmark", "shop"]}'"""

@@ -41,13 +41,10 @@ def plan(
     Raises:
         ConfigurationError: A name is unknown, or belongs to the other engine.
     """
-    postgresql = engine is Engine.POSTGRESQL
     # One of the two reads says it all, in half the time.
     together = tuple(one for one in COALESCED if not one.needs_readers)
-    pages, coalesced = (PAGES, together) if postgresql else ((), ())
-    known: dict[str, Operation | Page] = {
-        one.name: one for one in (*OPERATIONS, *coalesced, *pages)
-    }
+    pages = PAGES if engine is Engine.POSTGRESQL else ()
+    known: dict[str, Operation | Page] = {one.name: one for one in (*OPERATIONS, *together, *pages)}
     wanted = choose_named("--rows", "row", rows, known)
     chosen, missing = choose_peers(peers, engine)
     wanted_pages = tuple(one for one in pages if one in wanted)
@@ -59,7 +56,7 @@ def plan(
     return Plan(
         options=options,
         operations=tuple(one for one in OPERATIONS if one in wanted),
-        coalesced=tuple(one for one in coalesced if one in wanted),
+        coalesced=tuple(one for one in together if one in wanted),
         pages=wanted_pages,
         crowds=() if not reads else _QUICK_CROWDS if quick else _CROWDS,
         crowd_rounds=min(_CROWD_ROUNDS, options.rounds),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from aurora_sql.statements import StatementRegistry
 from aurora_sql.types import Engine
 from benchmarks import _shop
-from benchmarks._coalesced import PLAIN_OF, STATEMENTS
+from benchmarks._coalesced import PLAIN_OF, READ, STATEMENTS
 from benchmarks._library import Library
 from benchmarks._machine import machine, software, version_of
 from benchmarks._results import OURS, Measured
@@ -40,6 +40,9 @@ CROWD_ROW = "read-writer"
 
 ALONE = f"{OURS}, each call alone"
 """The library with the same statement without the directive."""
+
+TOGETHER = f"{OURS}, coalesced"
+"""The library with the same statement with the directive."""
 
 _WEB_PACKAGES = ("uvicorn", "httptools", "uvloop")
 
@@ -86,7 +89,7 @@ class Plan:
         """At most so many there will be, for a bar of progress."""
         rows = len(self.operations) * (1 + len(self.peers)) * self.options.rounds
         rows += len(self.coalesced) * (2 + len(self.peers)) * self.options.rounds
-        crowds = len(self.crowds) * (1 + len(self.crowd_peers)) * self.crowd_rounds
+        crowds = len(self.crowds) * (2 + len(self.crowd_peers)) * self.crowd_rounds
         names = web_names([one.name for one in self.peers]) if self.pages else []
         return rows + crowds + len(self.pages) * len(names) * self.options.rounds
 
@@ -208,10 +211,14 @@ class Comparison:
     def _in_crowd(
         self, target: Target, operation: Operation, work: Work, callers: int
     ) -> Sequence[Subject]:
+        coalesced = READ.make(self._registry, self._size, self._options.seed)
         return [
-            subject
-            for peer in self._plan.crowd_peers
-            for subject in peer.make(target, operation, work, self._size, callers)
+            Library(TOGETHER, target, self._registry, coalesced, callers),
+            *(
+                subject
+                for peer in self._plan.crowd_peers
+                for subject in peer.make(target, operation, work, self._size, callers)
+            ),
         ]
 
     async def _check(self, readers: int) -> None:
@@ -285,7 +292,7 @@ class Comparison:
                 models=False,
                 listener=self._listener,
                 beside=self._in_crowd,
-                most_subjects=1 + len(plan.crowd_peers),
+                most_subjects=2 + len(plan.crowd_peers),
             )
             found = await suite.run([dataclasses.replace(operation, title=title)], loop)
             self._crowds += [Crowd(callers=callers, measured=_measured(row)) for row in found.rows]
@@ -328,8 +335,8 @@ class Comparison:
 
 
 def _unable(peer: str, operation: Operation) -> str:
-    if operation.name in PLAIN_OF:
-        return "as a limit it stands beside the same row without coalescing"
+    if operation.name == "coalesced-text":
+        return f"{peer} has no texts to choose from"
     if operation.name == "transaction":
         return "in a pipeline no statement can use what another answered"
     return f"{peer} cannot load rows from a client"

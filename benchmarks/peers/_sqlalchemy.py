@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from benchmarks._work import Purchase, Work
 
 _READS = ("users.get", "users.get_on_reader", "coalesced.read", "coalesced.read_on_reader")
+_READS_BY_TEXT = ("coalesced.alone_by_email", "coalesced.read_by_email")
 _WRITES = ("events.record", "coalesced.insert")
 _SESSION = "SET time_zone = '+00:00'"
 
@@ -145,9 +146,10 @@ def _order(order: Order) -> list[Any]:
 def _single(work: Single) -> Any:
     """The statement as an expression; None for what is run as text."""
     (name,) = work.statements
-    if name in _READS:
-        columns = [User.__table__.c[column] for column in _USER]
-        return select(*columns).where(User.__table__.c.id == bindparam("id"))
+    if name in _READS or name in _READS_BY_TEXT:
+        users = User.__table__.c
+        key = "id" if name in _READS else "email"
+        return select(*(users[column] for column in _USER)).where(users[key] == bindparam(key))
     if name in _WRITES:
         # Inline: nobody asks for the new id.
         return insert(Event.__table__).inline()
@@ -228,6 +230,11 @@ class _Orm:
             async with session() as own:
                 return await own.get_one(User, value["id"])
 
+        async def find_user(value: Any) -> Any:
+            async with session() as own:
+                found = await own.execute(select(User).where(User.email == value["email"]))
+                return found.scalar_one()
+
         async def add_event(value: Any) -> None:
             async with session() as own:
                 own.add(Event(**value))
@@ -240,6 +247,8 @@ class _Orm:
 
         if name in _WRITES:
             return add_event
+        if name in _READS_BY_TEXT:
+            return find_user
         return get_order if name == "orders.with_details" else get_user
 
     async def bulk(self, work: Bulk) -> Call:
