@@ -5,6 +5,7 @@ from aurora_sql.execution._cache import ReadCache
 from aurora_sql.execution._connection_runner import ConnectionRunner
 from aurora_sql.execution._context import Context
 from aurora_sql.execution._count import StatementCount, count_statements
+from aurora_sql.execution._explanation import Explanation
 from aurora_sql.execution._namespace import (
     BoundBatch,
     BoundScript,
@@ -16,6 +17,7 @@ from aurora_sql.execution._namespace import (
 from aurora_sql.execution._pool_runner import PoolRunner
 from aurora_sql.execution._prepare import Preparer
 from aurora_sql.execution._stream import RowStream
+from aurora_sql.execution._uncast import UncastText
 from aurora_sql.execution._watch import Watch, call_limit, roll_back, undo_limit
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "BoundStatement",
     "ConnectionRunner",
     "Context",
+    "Explanation",
     "Lessor",
     "PoolRunner",
     "Preparer",
@@ -34,6 +37,7 @@ __all__ = [
     "SqlNamespace",
     "StatementCount",
     "StatementTree",
+    "UncastText",
     "Watch",
     "call_limit",
     "count_statements",

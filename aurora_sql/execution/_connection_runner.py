@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aurora_sql.deadlines import Watched, surrounding_deadline
@@ -23,6 +24,7 @@ from aurora_sql.execution._attempts import (
 )
 from aurora_sql.execution._count import announce
 from aurora_sql.execution._each import bind_each
+from aurora_sql.execution._explain import explain_on, refuse
 from aurora_sql.execution._prepare import entry_for, forget_stale
 from aurora_sql.execution._stream import RowStream
 from aurora_sql.execution._watch import Watch, call_limit, undo_limit
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from aurora_sql.drivers import Begin
     from aurora_sql.execution._context import Context
+    from aurora_sql.execution._explanation import Explanation
     from aurora_sql.execution._prepare import Entry
     from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
@@ -171,6 +174,7 @@ class ConnectionRunner:
         what: Names the owner in messages, such as ``transaction``.
         limit: Loop time at which the owner has to be over; infinite for never.
         begin: How the transaction is to be opened, which has not been done yet.
+        instance: Id of the instance that the connection leads to.
 
     Attributes:
         limit: The same.
@@ -186,6 +190,7 @@ class ConnectionRunner:
         "_context",
         "_current_task",
         "_due",
+        "_instance",
         "_leased",
         "_left",
         "_ready",
@@ -200,7 +205,13 @@ class ConnectionRunner:
     )
 
     def __init__(
-        self, context: Context, pooled: Pooled, what: str, limit: float, begin: Begin
+        self,
+        context: Context,
+        pooled: Pooled,
+        what: str,
+        limit: float,
+        begin: Begin,
+        instance: str,
     ) -> None:
         self._context = context
         self._time = context.loop.time
@@ -208,6 +219,7 @@ class ConnectionRunner:
         self._due = context.sweeper.due
         self._current_task = context.current_task
         self._what = what
+        self._instance = instance
         self.limit = limit
         self.begin: Begin | None = begin
         self.sources: set[AsyncGenerator[list[Any], None]] = set()
@@ -442,6 +454,19 @@ class ConnectionRunner:
                 fetch=fetch,
                 lock_timeout=lock_timeout,
             )
+
+    async def explain(
+        self, statement: Statement, params: dict[str, Any], *, analyze: bool
+    ) -> Explanation:
+        """Ask the server for its plan of a statement, in the transaction."""
+        refuse(statement, analyze=analyze)
+        variant, args = statement.bind(params)
+        context, pooled = self._context, await self.ready()
+        limit = min(call_limit(context, statement.timeout), self.limit)
+        with self._failing():
+            found = await explain_on(context, pooled, variant, args, limit, analyze=analyze)
+        apart = "In a transaction one call follows the other." if statement.coalesce else ""
+        return replace(found, instance=self._instance, apart=apart)
 
     async def run_script(self, statement: Statement) -> None:
         """Run several statements without parameters, as part of the transaction."""

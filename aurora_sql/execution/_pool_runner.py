@@ -41,6 +41,7 @@ from aurora_sql.execution._coalesce import Coalescer
 from aurora_sql.execution._connection_runner import sets_on, stream_on
 from aurora_sql.execution._count import announce
 from aurora_sql.execution._each import bind_each, gather_each
+from aurora_sql.execution._explain import explain_leased
 from aurora_sql.execution._prepare import forget_stale
 from aurora_sql.execution._stream import RowStream
 from aurora_sql.execution._watch import Watch, call_limit, roll_back
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
     from aurora_sql.execution._connection_runner import ConnectionRunner
     from aurora_sql.execution._context import Context
+    from aurora_sql.execution._explanation import Explanation
     from aurora_sql.execution._prepare import Entry
     from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
@@ -395,6 +397,14 @@ class PoolRunner:
                 await sets_on(
                     self._context, pooled, statement, variant, rows, limit, write_sent=True
                 )
+
+    def explain(
+        self, statement: Statement, params: dict[str, Any], *, analyze: bool
+    ) -> Coroutine[Any, Any, Explanation]:
+        """Ask the server for its plan of a statement, where it would run."""
+        return explain_leased(
+            self._context, self, self._coalescer, statement, params, analyze=analyze
+        )
 
     async def run_script(self, statement: Statement) -> None:
         """Run several statements without parameters, in one implicit transaction."""
