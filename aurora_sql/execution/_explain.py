@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from aurora_sql.drivers import Begin
-from aurora_sql.errors import AuroraError, DatabaseError, UsageError
+from aurora_sql.errors import AuroraError, ReadOnlyInstance, UsageError
 from aurora_sql.execution._attempts import Attempts, Trace, attempts_of, explained
 from aurora_sql.execution._explanation import Explanation, aligned
 from aurora_sql.execution._group import MOST_CHARACTERS, are_flat, characters
@@ -67,8 +67,8 @@ def refuse(statement: Statement, *, analyze: bool) -> None:
 
 def _would_write(statement: Statement) -> UsageError:
     return UsageError(
-        f"{statement.where}: EXPLAIN ANALYZE runs the statement, and this one may write; run it by"
-        " hand, in a transaction that you roll back"
+        f"{statement.where}: the server would run what may write (with analyze, all of the"
+        " statement); let it do so by hand, with EXPLAIN in a transaction that you roll back"
     )
 
 
@@ -115,6 +115,9 @@ async def explain_leased(
                     with suppress(AuroraError):  # nothing of it was to stay
                         await roll_back(context, pooled)
         except AuroraError as error:
+            if begin.read_only and isinstance(error, ReadOnlyInstance) and not error.on_reader:
+                # No failover: the transaction was made so, and something that it calls writes.
+                raise _would_write(statement) from error
             if attempts is None:
                 attempts = attempts_of(context, statement)
             await attempts.again(error, Unit.STATEMENT, Access.READ, limit)
@@ -242,18 +245,13 @@ async def _once(
     driver: DriverConnection, before: str, sql: str, args: Sequence[Any]
 ) -> tuple[list[str], list[Any]]:
     """Run a text that is not kept; the names of its columns, and its rows."""
+    prepared = await driver.prepare(before + sql)
     try:
-        prepared = await driver.prepare(before + sql)
-        try:
-            rows = await prepared.fetch(args)
-            return [column.name for column in prepared.columns], rows
-        finally:
-            if driver.is_settled and not driver.is_closed:
-                await prepared.close()
-    except DatabaseError as error:
-        if error.position is not None:
-            error.position -= len(before)
-        raise
+        rows = await prepared.fetch(args)
+        return [column.name for column in prepared.columns], rows
+    finally:
+        if driver.is_settled and not driver.is_closed:
+            await prepared.close()
 
 
 def _before(driver: DriverConnection, statement: Statement, *, analyze: bool) -> str:

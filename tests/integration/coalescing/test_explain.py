@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from aurora_sql import DataError, ProgrammingError, StatementFileError, UsageError
+from aurora_sql import DataError, ParameterError, ProgrammingError, StatementFileError, UsageError
 from aurora_sql.execution import UncastText
 
 SQL = """
@@ -89,11 +89,16 @@ async def test_a_write_shows_the_text_that_a_batch_runs(db, outside, name, calle
     assert found.together[0] in await last_texts(outside)
 
 
-async def test_a_read_is_planned_for_ten(db):
+async def test_a_read_is_planned_for_ten(db, outside):
     found = await db.sql.t.get.explain(id=1, by=5)
     assert found.callers == 10
     scan = next(line for line in found.together_plan if "Function Scan" in line)
     assert "rows=10 " in scan
+    # The plan that is kept for arrays that it does not know.
+    await outside.execute(f"PREPARE kept AS {found.together[0]}")
+    await outside.execute("SET plan_cache_mode = force_generic_plan")
+    kept = await outside.fetch("EXPLAIN EXECUTE kept ('{5}', '{1}')")
+    assert tuple(row[0] for row in kept) == found.together_plan
     assert found.types == ("int4", "int8")
     assert found.parameters == ("by", "id")
 
@@ -153,7 +158,7 @@ async def test_text_is_cast_by_the_server(db):
     found = await db.sql.t.get.explain(id=UncastText("3"), by=UncastText("7"))
     assert found.together
     for wrong in ("x", "[1"):
-        with pytest.raises(Exception, match=r"t\.list_of .*: parameter 'ids': "):
+        with pytest.raises(ParameterError, match=r"t\.list_of .*: parameter 'ids': "):
             await db.sql.t.list_of.explain(
                 ids=UncastText(wrong), since=UncastText("now"), label="x"
             )

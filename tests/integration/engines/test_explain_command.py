@@ -88,7 +88,7 @@ async def test_it_writes_nothing(run, outside):
     code, out, _ = await run("t.put", "--set", "id=99", "--set", "owner=new")
     assert (code, out.splitlines()[2][:8]) == (0, "Write on")
     code, out, err = await run("t.put", "--set", "id=99", "--set", "owner=new", "--analyze")
-    assert (code, out, "this one may write" in err) == (2, "", True)
+    assert (code, out, "would run what may write" in err) == (2, "", True)
     assert await outside.value("SELECT count(*) FROM accounts") == 10
 
 
