@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         UniqueViolation,
         UsageError,
     )
-    from aurora_sql.execution import RowStream, StatementCount, count_statements
+    from aurora_sql.execution import Explanation, RowStream, StatementCount, count_statements
     from aurora_sql.health import Health, InstanceHealth
     from aurora_sql.instrumentation import (
         CoalescingPaused,
@@ -138,6 +138,7 @@ _HOMES = {
     "TransactionAborted": "aurora_sql.errors",
     "UniqueViolation": "aurora_sql.errors",
     "UsageError": "aurora_sql.errors",
+    "Explanation": "aurora_sql.execution",
     "RowStream": "aurora_sql.execution",
     "StatementCount": "aurora_sql.execution",
     "count_statements": "aurora_sql.execution",
@@ -203,6 +204,7 @@ __all__ = [
     "Event",
     "ExclusionViolation",
     "Executor",
+    "Explanation",
     "FailoverTimeout",
     "ForeignKeyViolation",
     "Health",

@@ -13,7 +13,7 @@ import typer
 from aurora_sql._version import __version__
 from aurora_sql.errors import AuroraError
 
-from . import _bench, _local, _migrate
+from . import _bench, _explain, _local, _migrate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +85,7 @@ def build(options: Options) -> typer.Typer:
 
     app.add_typer(_local.app, name="local")
     app.add_typer(_migrate.app, name="migrate")
+    _explain.register(app)
     _bench.register(app)
     return app
 

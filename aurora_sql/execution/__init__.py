@@ -1,14 +1,11 @@
 """How one statement runs: deadline, lease, prepared statement, errors, retries."""
 
-from aurora_sql.execution._attempts import Attempts, deadline_exceeded, part_with
+from aurora_sql.execution._attempts import Attempts, Lessor, deadline_exceeded, part_with
 from aurora_sql.execution._cache import ReadCache
-from aurora_sql.execution._connection_runner import (
-    ConnectionRunner,
-    roll_back,
-    undo_limit,
-)
+from aurora_sql.execution._connection_runner import ConnectionRunner
 from aurora_sql.execution._context import Context
 from aurora_sql.execution._count import StatementCount, count_statements
+from aurora_sql.execution._explanation import Explanation
 from aurora_sql.execution._namespace import (
     BoundBatch,
     BoundScript,
@@ -17,10 +14,11 @@ from aurora_sql.execution._namespace import (
     SqlNamespace,
     StatementTree,
 )
-from aurora_sql.execution._pool_runner import Lessor, PoolRunner
+from aurora_sql.execution._pool_runner import PoolRunner
 from aurora_sql.execution._prepare import Preparer
 from aurora_sql.execution._stream import RowStream
-from aurora_sql.execution._watch import Watch, call_limit
+from aurora_sql.execution._uncast import UncastText
+from aurora_sql.execution._watch import Watch, call_limit, roll_back, undo_limit
 
 __all__ = [
     "Attempts",
@@ -29,6 +27,7 @@ __all__ = [
     "BoundStatement",
     "ConnectionRunner",
     "Context",
+    "Explanation",
     "Lessor",
     "PoolRunner",
     "Preparer",
@@ -38,6 +37,7 @@ __all__ = [
     "SqlNamespace",
     "StatementCount",
     "StatementTree",
+    "UncastText",
     "Watch",
     "call_limit",
     "count_statements",

@@ -173,6 +173,22 @@ class Named(Protocol):
         """The instance."""
 
 
+class Lessor(Named, Protocol):
+    """Where connections come from: a pool, or what stands before pools and picks one.
+
+    Its name, of several, is that of the one that the last release was about.
+    """
+
+    def try_acquire(self, now: float) -> Pooled | None:
+        """Lease an idle connection that needs no work; None for :meth:`acquire` to see to it."""
+
+    async def acquire(self, deadline: float | None = None) -> Pooled:
+        """Lease a connection, until a loop time at most."""
+
+    def release(self, pooled: Pooled) -> None:
+        """Give a connection back."""
+
+
 class Attempts:
     """The attempts of one unit of work, from the first failure on.
 

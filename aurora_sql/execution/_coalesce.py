@@ -11,52 +11,36 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from aurora_sql.deadlines import surrounding_deadline
-from aurora_sql.errors import AuroraError, ProgrammingError, StatementFileError
+from aurora_sql.errors import AuroraError, StatementFileError
 from aurora_sql.execution._attempts import Trace, deadline_exceeded
 from aurora_sql.execution._each import Answers, Part, bind_each, gather_each
+from aurora_sql.execution._forms import examine
 from aurora_sql.execution._group import Group, Lanes, Member
-from aurora_sql.execution._group_mysql import MySQLReadGroup, MySQLWriteGroup, are_alike
+from aurora_sql.execution._group_mysql import MySQLReadGroup, MySQLWriteGroup
 from aurora_sql.execution._group_reads import ReadGroup
 from aurora_sql.execution._group_writes import LOCK_TIMEOUT, WriteGroup
-from aurora_sql.execution._prepare import forget
 from aurora_sql.execution._watch import Watch
 from aurora_sql.pool import copy_error
-from aurora_sql.statements import (
-    KeyedRead,
-    UnitedRead,
-    WideInsert,
-    number_rows,
-    target_table,
-    unfit_type,
-    widen,
-    widen_insert,
-)
-from aurora_sql.types import Cardinality
+from aurora_sql.statements import target_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from aurora_sql.execution._context import Context
+    from aurora_sql.execution._forms import Forms
     from aurora_sql.execution._group import Run
     from aurora_sql.execution._pool_runner import PoolRunner
-    from aurora_sql.execution._prepare import Shape
-    from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
-    from aurora_sql.types import ParameterType
 
 _AT_ONCE: Final = 4
 """Calls under way up to which another one leaves alone: a batch of two or three gains nothing."""
 
 _LANES: Final = 2
 """Batches at the same time on one instance: one is answered while the server works on the other."""
-
-_OTHER_COLUMNS: Final = "its form for many callers returns other columns"
-
 
 _PATIENCE: Final = 0.1
 """Seconds for which reads that take long hold up others of their statement."""
@@ -229,21 +213,43 @@ class Coalescer:
             return None
         self._admitting.add(variant)
         try:
-            async with self._runner.lease(statement) as (pooled, limit):
-                what = statement.where
-                with Watch(self._context, pooled, limit, what=what, write_sent=False):
-                    group = await self._examine(pooled, variant)
-        except StatementFileError as error:
-            self._forget_earlier(statement)
-            self._refused[variant] = error
+            return await self._find_out(statement, variant)
+        except StatementFileError:
             raise
         except AuroraError:
             return None  # the call itself tells it better, or tries again
         finally:
             self._admitting.discard(variant)
+
+    async def _find_out(self, statement: Statement, variant: Variant) -> Group:
+        try:
+            async with self._runner.lease(statement) as (pooled, limit):
+                what = statement.where
+                with Watch(self._context, pooled, limit, what=what, write_sent=False):
+                    forms = await examine(self._context.preparer, pooled, variant)
+        except StatementFileError as error:
+            self._forget_earlier(statement)
+            self._refused[variant] = error
+            raise
         self._forget_earlier(statement)
-        self._groups[variant] = group
+        # Meanwhile another one may have found it out: calls may wait there.
+        group = self._groups.get(variant)
+        if group is None:
+            group = self._groups[variant] = self._group(forms)
         return group
+
+    async def group(self, statement: Statement, variant: Variant) -> Group:
+        """Return where the calls of a variant meet, as its first call finds it out.
+
+        Raises:
+            StatementFileError: The calls of this statement cannot travel together.
+            AuroraError: That cannot be found out now.
+        """
+        refused = self._refused.get(variant)
+        if refused is not None:
+            raise copy_error(refused)
+        group = self._groups.get(variant)
+        return await self._find_out(statement, variant) if group is None else group
 
     def _forget_earlier(self, statement: Statement) -> None:
         """Drop what is known of a text that a reload has replaced."""
@@ -254,80 +260,17 @@ class Coalescer:
             if _replaces(statement, variant.statement):
                 self._drop(group)
 
-    async def _examine(self, pooled: Pooled, variant: Variant) -> Group:
-        statement, preparer = variant.statement, self._context.preparer
-        entry = pooled.prepared.get(variant)
-        if entry is not None:
-            forget(pooled, variant, entry)  # its tables may have changed since
-        entry = await preparer.prepare(pooled, statement, variant)
-        plain = preparer.shape(variant)
-        if plain is None:
-            raise _refusal(statement, "its text has changed")
-        if statement.command != "SELECT":
-            return await self._examine_write(pooled, variant, entry.prepared.parameters, plain)
-        return await self._examine_read(pooled, variant, entry.prepared.parameters, plain)
-
-    async def _examine_read(
-        self,
-        pooled: Pooled,
-        variant: Variant,
-        parameters: Sequence[ParameterType],
-        plain: Shape,
-    ) -> Group:
-        statement = variant.statement
-        if plain.findings.volatile and not statement.access_declared:
-            raise _refusal(statement, "it calls a function that is volatile")
-        if statement.dialect == "mysql":
-            return await self._examine_mysql_read(pooled, variant, parameters, plain)
-        for name, parameter in zip(variant.parameters, parameters, strict=True):
-            problem = unfit_type(name, parameter)
-            if problem is not None:
-                raise _refusal(statement, problem)
-        wide = widen(variant, parameters)
-        shape = await self._prepare(pooled, statement, wide)
-        if shape.columns[1:] != plain.columns:
-            raise _refusal(statement, _OTHER_COLUMNS)
-        return ReadGroup(
-            self._context,
-            self._run,
-            variant,
-            self._lanes_of_read(statement),
-            wide=wide,
-            shapes=(plain, shape),
-            drop=self._drop,
-        )
-
-    async def _examine_mysql_read(
-        self,
-        pooled: Pooled,
-        variant: Variant,
-        parameters: Sequence[ParameterType],
-        plain: Shape,
-    ) -> Group:
-        statement = variant.statement
-        keyed, united = KeyedRead(variant, parameters), UnitedRead(variant)
-        shape = await self._prepare(pooled, statement, united.statement(2))
-        if not are_alike(plain.columns, shape.columns[1:]):
-            raise _refusal(statement, _OTHER_COLUMNS)
-        fits = False
-        if keyed.statement is not None:
-            # LIMIT takes no column, and an old server knows no LATERAL.
-            with suppress(StatementFileError):
-                shape = await self._prepare(pooled, statement, keyed.statement)
-                fits = are_alike(plain.columns, shape.columns[1:])
-        return MySQLReadGroup(
-            self._context,
-            self._run,
-            variant,
-            self._lanes_of_read(statement),
-            keyed=keyed if fits else None,
-            united=united,
-            plain=plain,
-            drop=self._drop,
-        )
-
-    def _lanes_of_read(self, statement: Statement) -> Lanes:
-        return Lanes(self._context.loop, lambda: _LANES * self._spread(statement), _PATIENCE)
+    def _group(self, forms: Forms) -> Group:
+        context, statement = self._context, forms.variant.statement
+        if statement.command == "SELECT":
+            reads = ReadGroup if forms.united is None else MySQLReadGroup
+            lanes = Lanes(context.loop, lambda: _LANES * self._spread(statement), _PATIENCE)
+            return reads(context, self._run, forms, lanes, drop=self._drop)
+        lanes = self._lanes_of(statement, inserts=forms.inserts is not None)
+        run, runner, rows = self._run_alone, self._runner, forms.rows
+        if rows is None:
+            return WriteGroup(context, runner, run, forms, lanes, drop=self._drop)
+        return MySQLWriteGroup(context, runner, run, forms, lanes, rows=rows, drop=self._drop)
 
     def _lanes_of(self, statement: Statement, *, inserts: bool = False) -> Lanes:
         """The lanes of the table that a write changes."""
@@ -339,63 +282,6 @@ class Coalescer:
             lanes = Lanes(self._context.loop, lambda: most, LOCK_TIMEOUT)
             self._tables[table] = lanes
         return lanes
-
-    async def _examine_write(
-        self,
-        pooled: Pooled,
-        variant: Variant,
-        parameters: Sequence[ParameterType],
-        plain: Shape,
-    ) -> Group:
-        statement = variant.statement
-        if statement.dialect == "mysql":
-            wide = WideInsert(variant)
-            await self._prepare(pooled, statement, wide.statement(2))
-            return MySQLWriteGroup(
-                self._context,
-                self._runner,
-                self._run_alone,
-                variant,
-                self._lanes_of(statement),
-                plain=plain,
-                wide=wide,
-                drop=self._drop,
-            )
-        inserts = numbered = None
-        if statement.cardinality is Cardinality.EXEC:
-            inserts = widen_insert(variant, parameters)
-            if inserts is not None:
-                await self._prepare(pooled, statement, inserts)
-        else:
-            numbered = number_rows(variant, returning=bool(plain.columns))
-            shape = await self._prepare(pooled, statement, numbered)
-            if shape.columns[:-1] != plain.columns:
-                raise _refusal(statement, _OTHER_COLUMNS)
-        return WriteGroup(
-            self._context,
-            self._runner,
-            self._run_alone,
-            variant,
-            self._lanes_of(statement, inserts=inserts is not None),
-            plain=plain,
-            inserts=inserts,
-            numbered=numbered,
-            drop=self._drop,
-        )
-
-    async def _prepare(self, pooled: Pooled, statement: Statement, wide: Statement) -> Shape:
-        """Prepare a form for many callers."""
-        preparer, variant = self._context.preparer, wide.variants[0]
-        try:
-            await preparer.prepare(pooled, wide, variant)
-        except ProgrammingError as error:
-            raise _refusal(
-                statement, f"the server refuses the form for many callers: {error.message}"
-            ) from error
-        shape = preparer.shape(variant)
-        if shape is None:
-            raise _refusal(statement, "its text has changed")
-        return shape
 
     def _drop(self, group: Group) -> None:
         """Forget the forms of a variant: the next call looks at them anew."""
@@ -409,11 +295,3 @@ class Coalescer:
 
 def _replaces(statement: Statement, other: Statement) -> bool:
     return statement.name == other.name and statement is not other
-
-
-def _refusal(statement: Statement, problem: str) -> StatementFileError:
-    return StatementFileError(
-        f"coalesce: on, but {problem}; leave the directive out",
-        path=statement.path,
-        line=statement.line,
-    )

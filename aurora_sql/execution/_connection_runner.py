@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aurora_sql.deadlines import Watched, surrounding_deadline
@@ -24,63 +24,20 @@ from aurora_sql.execution._attempts import (
 )
 from aurora_sql.execution._count import announce
 from aurora_sql.execution._each import bind_each
-from aurora_sql.execution._prepare import forget_stale
+from aurora_sql.execution._explain import explain_on, refuse
+from aurora_sql.execution._prepare import entry_for, forget_stale
 from aurora_sql.execution._stream import RowStream
-from aurora_sql.execution._watch import Watch, call_limit
+from aurora_sql.execution._watch import Watch, call_limit, undo_limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 
     from aurora_sql.drivers import Begin
     from aurora_sql.execution._context import Context
+    from aurora_sql.execution._explanation import Explanation
     from aurora_sql.execution._prepare import Entry
     from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
-
-_UNDO_LIMIT = 5.0
-"""Seconds that an orderly ROLLBACK may take before the connection is given to the pool as it is."""
-_LATE_UNDO_LIMIT = 0.5
-"""The same where the caller's deadline has passed: enough for a peer that answers."""
-
-
-def undo_limit(context: Context, until: float = math.inf) -> float:
-    """Return the loop time until which what was begun may be undone in good order.
-
-    The caller waits for it, so it is bounded by the deadline; but where that has passed already,
-    which is often why something is undone, there is a moment more.
-
-    Args:
-        context: For the time.
-        until: Loop time of a limit of the transaction's own.
-    """
-    now = context.loop.time()
-    return min(
-        now + _UNDO_LIMIT, max(now + _LATE_UNDO_LIMIT, min(until, call_limit(context, None)))
-    )
-
-
-async def entry_for(
-    context: Context, pooled: Pooled, statement: Statement, variant: Variant
-) -> Entry:
-    """Return the prepared variant of a connection, made now if it is not there."""
-    entry: Entry | None = pooled.prepared.get(variant)
-    if entry is None:
-        entry = await context.preparer.prepare(pooled, statement, variant)
-    return entry
-
-
-async def batch_on(
-    context: Context,
-    pooled: Pooled,
-    statement: Statement,
-    variant: Variant,
-    rows: Iterable[Sequence[Any]],
-    limit: float,
-    *,
-    write_sent: bool,
-) -> None:
-    """Run a statement on a connection once for each set of values, pipelined."""
-    await sets_on(context, pooled, statement, variant, rows, limit, write_sent=write_sent)
 
 
 async def sets_on(
@@ -95,9 +52,10 @@ async def sets_on(
     fetch: bool = False,
     lock_timeout: float | None = None,
 ) -> list[Any]:
-    """The same, and return the rows of all runs where ``fetch`` says so.
+    """Run a statement on a connection once for each set of values, pipelined.
 
-    With ``lock_timeout``, seconds, the server waits so long for a lock at most.
+    Returns the rows of all runs where ``fetch`` says so. With ``lock_timeout``, seconds, the server
+    waits so long for a lock at most.
     """
     entry: Entry | None = None
     rows: list[Any] = []
@@ -119,22 +77,6 @@ async def sets_on(
         raise
     entry.used = True
     return rows
-
-
-async def roll_back(context: Context, pooled: Pooled, until: float = math.inf) -> None:
-    """Roll back in good order where that is still possible; the pool sees to the rest.
-
-    Args:
-        context: What all calls share.
-        pooled: The connection.
-        until: Loop time of the transaction's own limit.
-    """
-    driver = pooled.driver
-    if driver.is_closed or not driver.is_settled or driver.is_ready:
-        return
-    limit = undo_limit(context, until)
-    with Watch(context, pooled, limit, what="ROLLBACK", write_sent=False):
-        await driver.rollback()
 
 
 async def stream_on(
@@ -232,6 +174,7 @@ class ConnectionRunner:
         what: Names the owner in messages, such as ``transaction``.
         limit: Loop time at which the owner has to be over; infinite for never.
         begin: How the transaction is to be opened, which has not been done yet.
+        instance: Id of the instance that the connection leads to.
 
     Attributes:
         limit: The same.
@@ -247,6 +190,7 @@ class ConnectionRunner:
         "_context",
         "_current_task",
         "_due",
+        "_instance",
         "_leased",
         "_left",
         "_ready",
@@ -261,7 +205,13 @@ class ConnectionRunner:
     )
 
     def __init__(
-        self, context: Context, pooled: Pooled, what: str, limit: float, begin: Begin
+        self,
+        context: Context,
+        pooled: Pooled,
+        what: str,
+        limit: float,
+        begin: Begin,
+        instance: str,
     ) -> None:
         self._context = context
         self._time = context.loop.time
@@ -269,6 +219,7 @@ class ConnectionRunner:
         self._due = context.sweeper.due
         self._current_task = context.current_task
         self._what = what
+        self._instance = instance
         self.limit = limit
         self.begin: Begin | None = begin
         self.sources: set[AsyncGenerator[list[Any], None]] = set()
@@ -474,7 +425,7 @@ class ConnectionRunner:
         context, pooled = self._context, await self.ready()
         limit = min(call_limit(context, statement.timeout), self.limit)
         with self._failing():
-            await batch_on(context, pooled, statement, variant, rows, limit, write_sent=False)
+            await sets_on(context, pooled, statement, variant, rows, limit, write_sent=False)
 
     async def run_sets(
         self,
@@ -503,6 +454,19 @@ class ConnectionRunner:
                 fetch=fetch,
                 lock_timeout=lock_timeout,
             )
+
+    async def explain(
+        self, statement: Statement, params: dict[str, Any], *, analyze: bool
+    ) -> Explanation:
+        """Ask the server for its plan of a statement, in the transaction."""
+        refuse(statement, analyze=analyze)
+        variant, args = statement.bind(params)
+        context, pooled = self._context, await self.ready()
+        limit = min(call_limit(context, statement.timeout), self.limit)
+        with self._failing():
+            found = await explain_on(context, pooled, variant, args, limit, analyze=analyze)
+        apart = "In a transaction one call follows the other." if statement.coalesce else ""
+        return replace(found, instance=self._instance, apart=apart)
 
     async def run_script(self, statement: Statement) -> None:
         """Run several statements without parameters, as part of the transaction."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from aurora_sql.execution._attempts import Keep
     from aurora_sql.execution._context import Context
-    from aurora_sql.statements import Statement, Variant
+    from aurora_sql.execution._forms import Forms
+    from aurora_sql.statements import Statement
 
     Run = Callable[[Statement, dict[str, Any], Trace | None], Awaitable[Any]]
 
@@ -181,10 +182,11 @@ class Group(ABC):
     Args:
         context: What all calls share.
         run: Runs a statement on a lease.
-        variant: The plain form.
+        forms: What runs for many callers.
         lanes: How many batches may be under way at once.
 
     Attributes:
+        forms: What runs for many callers.
         variant: The plain form.
         statement: The statement.
         lone: Seconds that a call takes which has the way to itself.
@@ -193,16 +195,16 @@ class Group(ABC):
         waiting: Calls that were not sent yet.
     """
 
-    def __init__(self, context: Context, run: Run, variant: Variant, lanes: Lanes) -> None:
+    def __init__(self, context: Context, run: Run, forms: Forms, lanes: Lanes) -> None:
         self._context = context
         self._loop = context.loop
         self._run = run
-        self._names = variant.parameters
         self._most = LARGEST
         self.resume_at: float | None = None
         self._batches: set[Batch] = set()
-        self.variant = variant
-        self.statement = variant.statement
+        self.forms = forms
+        self.variant = forms.variant
+        self.statement = forms.variant.statement
         self.lanes = lanes
         self.lone = math.inf
         self.waiting: deque[Member] = deque()

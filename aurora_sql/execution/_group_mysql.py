@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from aurora_sql.execution._forms import are_alike
 from aurora_sql.execution._group import LARGEST
 from aurora_sql.execution._group_reads import ReadGroup
 from aurora_sql.execution._group_writes import WriteGroup
@@ -13,13 +14,11 @@ if TYPE_CHECKING:
 
     from aurora_sql.execution._attempts import Trace
     from aurora_sql.execution._context import Context
+    from aurora_sql.execution._forms import Forms
     from aurora_sql.execution._group import Group, Lanes, Member, Run
     from aurora_sql.execution._pool_runner import PoolRunner
     from aurora_sql.execution._prepare import Shape
-    from aurora_sql.statements import KeyedRead, Statement, UnitedRead, Variant, WideInsert
-    from aurora_sql.types import Column
-
-_INEXACT: Final = frozenset({"float", "double", "decimal"})
+    from aurora_sql.statements import Statement, WideInsert
 
 
 class MySQLReadGroup(ReadGroup):
@@ -28,11 +27,8 @@ class MySQLReadGroup(ReadGroup):
     Args:
         context: What all calls share.
         run: Runs a statement on a lease.
-        variant: The plain form.
+        forms: What runs for many callers.
         lanes: How many batches may be under way at once.
-        keyed: The form with all values in one parameter; None where it has none.
-        united: The form with a member for each caller.
-        plain: What the plain form returns.
         drop: Called when the forms for many do not fit any more.
     """
 
@@ -40,31 +36,17 @@ class MySQLReadGroup(ReadGroup):
         self,
         context: Context,
         run: Run,
-        variant: Variant,
+        forms: Forms,
         lanes: Lanes,
         *,
-        keyed: KeyedRead | None,
-        united: UnitedRead,
-        plain: Shape,
         drop: Callable[[Group], None],
     ) -> None:
-        wide = united.statement(2)
-        super().__init__(context, run, variant, lanes, wide=wide, shapes=(plain, plain), drop=drop)
-        self._keyed = keyed
-        self._united = united
+        super().__init__(context, run, forms, lanes, drop=drop)
         self._part = tuple.__getitem__
         self._known: dict[Statement, Shape] = {}
-        self._largest = LARGEST if keyed is not None else united.most
+        united = forms.united
+        self._largest = LARGEST if forms.keyed is not None or united is None else united.most
         self._most = self._largest
-
-    def _pose(
-        self, members: list[Member], _columns: Sequence[Sequence[Any]]
-    ) -> tuple[Statement, dict[str, Any]] | None:
-        sets = [member.args for member in members]
-        bound = None if self._keyed is None else self._keyed.bind(sets)
-        if bound is None and len(members) <= self._united.most:
-            bound = self._united.bind(sets)
-        return bound
 
     def _sort(self, rows: list[Any], members: int) -> list[list[Any] | None]:
         # A text of a power of two has members that nobody asked for.
@@ -87,10 +69,9 @@ class MySQLWriteGroup(WriteGroup):
         context: What all calls share.
         runner: Runs writes on the writer.
         run: Runs a statement on a lease.
-        variant: The plain form.
+        forms: What runs for many callers.
         lanes: That of its table.
-        plain: What the plain form returns.
-        wide: The INSERT of many rows.
+        rows: The INSERT of many rows, of these forms.
         drop: Called when that may not fit any more.
     """
 
@@ -99,26 +80,15 @@ class MySQLWriteGroup(WriteGroup):
         context: Context,
         runner: PoolRunner,
         run: Run,
-        variant: Variant,
+        forms: Forms,
         lanes: Lanes,
         *,
-        plain: Shape,
-        wide: WideInsert,
+        rows: WideInsert,
         drop: Callable[[Group], None],
     ) -> None:
-        super().__init__(
-            context,
-            runner,
-            run,
-            variant,
-            lanes,
-            plain=plain,
-            inserts=None,
-            numbered=None,
-            drop=drop,
-        )
-        self._wide = wide
-        self._most = min(LARGEST, wide.most)
+        super().__init__(context, runner, run, forms, lanes, drop=drop)
+        self._insert = rows
+        self._most = min(LARGEST, rows.most)
 
     async def _serve_many(self, members: list[Member], trace: Trace) -> None:
         """There are texts for powers of two: the rest follows in transactions of its own."""
@@ -135,28 +105,12 @@ class MySQLWriteGroup(WriteGroup):
     async def _write(
         self, members: list[Member], _columns: Sequence[Sequence[Any]], trace: Trace
     ) -> list[list[Any] | None]:
-        statement, values = self._wide.bind([member.args for member in members])
+        statement, values = self._insert.bind([member.args for member in members])
         if self.statement.retry == "exactly_once":
             await self._runner.once(statement, lambda runner: runner.run(statement, values))
         else:
             await self._run(statement, values, trace)
         return [None] * len(members)
-
-
-def are_alike(plain: Sequence[Column], wide: Sequence[Column]) -> bool:
-    """Whether columns through a derived table have the values that they have without it.
-
-    There ``1`` is an int instead of a bigint, long text may be shorter text, an enum is text, and
-    NULL has a type.
-    """
-    return len(plain) == len(wide) and all(
-        one.name == other.name
-        and (
-            one.type_name in (other.type_name, "null")
-            or (one.python_type is other.python_type and one.type_name not in _INEXACT)
-        )
-        for one, other in zip(plain, wide, strict=True)
-    )
 
 
 def _power(number: int) -> int:

@@ -18,20 +18,19 @@ from aurora_sql.execution._group import (
     characters,
     fail,
     hand_out,
-    values_of,
 )
 from aurora_sql.execution._results import build_each
 from aurora_sql.pool import copy_error
 from aurora_sql.rows import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from aurora_sql.execution._attempts import Trace
     from aurora_sql.execution._context import Context
+    from aurora_sql.execution._forms import Forms
     from aurora_sql.execution._group import Batch, Lanes, Member, Run
-    from aurora_sql.execution._prepare import Shape
-    from aurora_sql.statements import Statement, Variant
+    from aurora_sql.statements import Statement
 
 _MOST_ROWS: Final = 20_000
 """Rows that a batch should bring, as far as the last ones tell."""
@@ -54,10 +53,8 @@ class ReadGroup(Group):
     Args:
         context: What all calls share.
         run: Runs a statement on a lease.
-        variant: The plain form.
+        forms: What runs for many callers.
         lanes: How many batches may be under way at once.
-        wide: The form for many.
-        shapes: What both forms return.
         drop: Called when the form for many does not fit any more.
     """
 
@@ -65,16 +62,14 @@ class ReadGroup(Group):
         self,
         context: Context,
         run: Run,
-        variant: Variant,
+        forms: Forms,
         lanes: Lanes,
         *,
-        wide: Statement,
-        shapes: tuple[Shape, Shape],
         drop: Callable[[Group], None],
     ) -> None:
-        super().__init__(context, run, variant, lanes)
-        plain, self._shape = shapes
-        self._wide = wide
+        super().__init__(context, run, forms, lanes)
+        plain = forms.plain
+        self._shape = forms.shape or plain
         self._columns = self._shape.columns
         self._finish = plain.finish
         self._finish_each = build_each(self.statement, plain.columns)
@@ -89,11 +84,12 @@ class ReadGroup(Group):
         batch.abandon()
 
     async def _serve_many(self, members: list[Member], trace: Trace) -> None:
-        columns = list(zip(*map(values_of, members), strict=True))
+        sets = [member.args for member in members]
+        columns = list(zip(*sets, strict=True))
         if not are_flat(columns) or characters(columns) > MOST_CHARACTERS:
             await self._serve_halves(members, trace)
             return
-        posed = self._pose(members, columns)
+        posed = self.forms.pose(sets, columns)
         if posed is None:
             await self._serve_halves(members, trace)
             return
@@ -118,12 +114,6 @@ class ReadGroup(Group):
         if not self._hand_out_one_each(members, rows):
             hand_out(members, self._sort(rows, len(members)), self._finish)
         self._learn(len(members), len(rows), perf_counter() - started)
-
-    def _pose(
-        self, _members: list[Member], columns: Sequence[Sequence[Any]]
-    ) -> tuple[Statement, dict[str, Any]] | None:
-        """The text for these callers and its values; None where there is none for all of them."""
-        return self._wide, dict(zip(self._names, columns, strict=True))
 
     def _hand_out_one_each(self, members: list[Member], rows: list[Any]) -> bool:
         """Give each its result where each has one row, in the order of the callers.

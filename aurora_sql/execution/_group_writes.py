@@ -12,7 +12,6 @@ from aurora_sql.execution._group import (
     ABOUT_ALL,
     MOST_CHARACTERS,
     Group,
-    are_flat,
     characters,
     fail,
     hand_out,
@@ -29,10 +28,9 @@ if TYPE_CHECKING:
     from aurora_sql.execution._attempts import Trace
     from aurora_sql.execution._connection_runner import ConnectionRunner
     from aurora_sql.execution._context import Context
+    from aurora_sql.execution._forms import Forms
     from aurora_sql.execution._group import Batch, Lanes, Member, Run
     from aurora_sql.execution._pool_runner import PoolRunner
-    from aurora_sql.execution._prepare import Shape
-    from aurora_sql.statements import Statement, Variant
 
 LOCK_TIMEOUT: Final = 0.1
 """Seconds for which a batch waits for a lock of somebody else, before it is sent in parts."""
@@ -52,11 +50,8 @@ class WriteGroup(Group):
         context: What all calls share.
         runner: Runs writes on the writer.
         run: Runs a statement on a lease.
-        variant: The plain form.
+        forms: What runs for many callers.
         lanes: That of its table: two batches at once could lock rows in two orders.
-        plain: What the plain form returns.
-        inserts: The INSERT of many rows, for an INSERT of one without a result.
-        numbered: The form whose rows have their caller's number, for a write with a result.
         drop: Called when these may not fit any more.
     """
 
@@ -65,19 +60,15 @@ class WriteGroup(Group):
         context: Context,
         runner: PoolRunner,
         run: Run,
-        variant: Variant,
+        forms: Forms,
         lanes: Lanes,
         *,
-        plain: Shape,
-        inserts: Statement | None,
-        numbered: Statement | None,
         drop: Callable[[Group], None],
     ) -> None:
-        super().__init__(context, run, variant, lanes)
+        super().__init__(context, run, forms, lanes)
+        plain = forms.plain
         self._runner = runner
-        self._order = lock_order(variant)
-        self._inserts = inserts
-        self._numbered = numbered
+        self._order = lock_order(forms.variant)
         self._finish = plain.finish
         self._rows = tuple_rows(Row, [column.name for column in plain.columns])
         self._counts = self.statement.cardinality is Cardinality.AFFECTED
@@ -137,14 +128,8 @@ class WriteGroup(Group):
         self, members: list[Member], columns: Sequence[Sequence[Any]], trace: Trace
     ) -> list[list[Any] | None]:
         """Apply all of them, or none; the rows of each."""
-        inserts, numbered = self._inserts, self._numbered
-        variant = self.variant if numbered is None else numbered.variants[0]
-        sets: list[Sequence[Any]] = [member.args for member in members]
-        if numbered is not None:
-            sets = [(*values, number) for number, values in enumerate(sets)]
-        elif inserts is not None and are_flat(columns):
-            variant, sets = inserts.variants[0], [columns]
-        runner, fetch = self._runner, numbered is not None
+        variant, sets = self.forms.pose_write([member.args for member in members], columns)
+        runner, fetch = self._runner, self.forms.numbered is not None
         if self.statement.retry != "exactly_once":
             rows = await runner.run_sets(
                 variant, sets, fetch=fetch, trace=trace, lock_timeout=LOCK_TIMEOUT

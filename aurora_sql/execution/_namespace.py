@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from aurora_sql.execution._explanation import Explanation
     from aurora_sql.execution._stream import RowStream
     from aurora_sql.statements import Statement, StatementRegistry
 
@@ -52,6 +53,11 @@ class Runner(Protocol):
 
     def run_script(self, statement: Statement) -> Coroutine[Any, Any, None]:
         """Run several statements without parameters."""
+
+    def explain(
+        self, statement: Statement, params: dict[str, Any], *, analyze: bool
+    ) -> Coroutine[Any, Any, Explanation]:
+        """Ask the server for its plan of a statement, and run nothing."""
 
     def stream(self, statement: Statement, params: dict[str, Any], batch: int) -> RowStream[Any]:
         """Return the rows of a statement through a server-side cursor."""
@@ -114,6 +120,27 @@ class BoundStatement:
             params: The statement's parameters.
         """
         return self._runner.stream(self.statement, params, batch_size)
+
+    def explain(
+        self, /, *, analyze: bool = False, **params: Any
+    ) -> Coroutine[Any, Any, Explanation]:
+        """Return what runs for these parameters, and the server's plan of it; nothing is run.
+
+        The server is asked where the statement would run: on a reader for ``role: reader``, on the
+        transaction's connection in a transaction. A statement whose calls travel together shows
+        the text for many callers too. A ``:batch`` is explained for one set.
+
+        Args:
+            analyze: Run the statement, and tell how long each step took. For reads only.
+            params: The statement's parameters.
+
+        Raises:
+            UsageError: It is a :script, or has no plan, or ``analyze`` would write.
+            StatementFileError: It is marked ``coalesce: on``, and its calls cannot travel together.
+            ParameterError: As for a call.
+            AuroraError: What the server says; in a transaction it counts as any other error there.
+        """
+        return self._runner.explain(self.statement, params, analyze=analyze)
 
     def __repr__(self) -> str:
         return f"<BoundStatement {self.statement.name}({', '.join(self.statement.parameters)})>"

@@ -24,6 +24,7 @@ from aurora_sql.errors import (
 )
 from aurora_sql.execution._attempts import (
     Attempts,
+    Lessor,
     Trace,
     attempts_of,
     deadline_exceeded,
@@ -37,17 +38,13 @@ from aurora_sql.execution._attempts import (
 )
 from aurora_sql.execution._cache import CachedReads
 from aurora_sql.execution._coalesce import Coalescer
-from aurora_sql.execution._connection_runner import (
-    batch_on,
-    roll_back,
-    sets_on,
-    stream_on,
-)
+from aurora_sql.execution._connection_runner import sets_on, stream_on
 from aurora_sql.execution._count import announce
 from aurora_sql.execution._each import bind_each, gather_each
+from aurora_sql.execution._explain import explain_leased
 from aurora_sql.execution._prepare import forget_stale
 from aurora_sql.execution._stream import RowStream
-from aurora_sql.execution._watch import Watch, call_limit
+from aurora_sql.execution._watch import Watch, call_limit, roll_back
 from aurora_sql.instrumentation import StatementFinished
 from aurora_sql.taxonomy import Unit
 from aurora_sql.types import Access
@@ -67,6 +64,7 @@ if TYPE_CHECKING:
 
     from aurora_sql.execution._connection_runner import ConnectionRunner
     from aurora_sql.execution._context import Context
+    from aurora_sql.execution._explanation import Explanation
     from aurora_sql.execution._prepare import Entry
     from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
@@ -83,23 +81,6 @@ if TYPE_CHECKING:
     Once = Callable[
         [Statement, Callable[[ConnectionRunner], Awaitable[Any]]], Coroutine[Any, Any, Any]
     ]
-
-
-class Lessor(Protocol):
-    """Where connections come from: a pool, or what stands before pools and picks one."""
-
-    @property
-    def name(self) -> str:
-        """The instance, for events; of several, the one that the last release was about."""
-
-    def try_acquire(self, now: float) -> Pooled | None:
-        """Lease an idle connection that needs no work; None for :meth:`acquire` to see to it."""
-
-    async def acquire(self, deadline: float | None = None) -> Pooled:
-        """Lease a connection, until a loop time at most."""
-
-    def release(self, pooled: Pooled) -> None:
-        """Give a connection back."""
 
 
 class PoolRunner:
@@ -390,8 +371,7 @@ class PoolRunner:
         while True:
             pool = self._choose(statement)
             try:
-                async with self.lease(statement, pool) as (pooled, until):
-                    trace.note(pool)
+                async with self.lease(statement, pool, trace) as (pooled, until):
                     return await sets_on(
                         context,
                         pooled,
@@ -414,9 +394,17 @@ class PoolRunner:
         announce(statement, self._context)
         with self._context.cache.written(statement.invalidates):
             async with self.lease(statement) as (pooled, limit):
-                await batch_on(
+                await sets_on(
                     self._context, pooled, statement, variant, rows, limit, write_sent=True
                 )
+
+    def explain(
+        self, statement: Statement, params: dict[str, Any], *, analyze: bool
+    ) -> Coroutine[Any, Any, Explanation]:
+        """Ask the server for its plan of a statement, where it would run."""
+        return explain_leased(
+            self._context, self, self._coalescer, statement, params, analyze=analyze
+        )
 
     async def run_script(self, statement: Statement) -> None:
         """Run several statements without parameters, in one implicit transaction."""
@@ -434,9 +422,15 @@ class PoolRunner:
 
     @asynccontextmanager
     async def lease(
-        self, statement: Statement, chosen: Lessor | None = None
+        self, statement: Statement, chosen: Lessor | None = None, trace: Trace | None = None
     ) -> AsyncIterator[tuple[Pooled, float]]:
-        """Lease a connection for a statement; yield it with the call's deadline."""
+        """Lease a connection for a statement; yield it with the call's deadline.
+
+        Args:
+            statement: The statement.
+            chosen: Where from; where it belongs by default.
+            trace: Told of the instance.
+        """
         limit = call_limit(self._context, statement.timeout)
         pool = self._choose(statement) if chosen is None else chosen
         pool, pooled = await self._acquire(pool, statement, limit)
@@ -451,6 +445,8 @@ class PoolRunner:
                 self._budget.give()
         finally:
             pool.release(pooled)
+            if trace is not None:
+                trace.note(pool)
 
     def stream(self, statement: Statement, params: dict[str, Any], batch: int) -> RowStream[Any]:
         """Return the rows of a statement through a server-side cursor."""

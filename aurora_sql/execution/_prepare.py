@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aurora_sql.drivers import Begin, PreparedStatement
+    from aurora_sql.execution._context import Context
     from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
     from aurora_sql.types import Column
@@ -180,6 +181,16 @@ class Preparer:
         entry = Entry(prepared, statement, shape.finish, shape.findings)
         entries[variant] = entry
         return entry
+
+
+async def entry_for(
+    context: Context, pooled: Pooled, statement: Statement, variant: Variant
+) -> Entry:
+    """Return the prepared variant of a connection, made now if it is not there."""
+    entry: Entry | None = pooled.prepared.get(variant)
+    if entry is None:
+        entry = await context.preparer.prepare(pooled, statement, variant)
+    return entry
 
 
 def forget(pooled: Pooled, variant: Variant, entry: Entry) -> None:

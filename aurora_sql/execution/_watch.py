@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from aurora_sql.pool import Pooled
 
 
+_UNDO_LIMIT = 5.0
+"""Seconds that an orderly ROLLBACK may take before the connection is given to the pool as it is."""
+_LATE_UNDO_LIMIT = 0.5
+"""The same where the caller's deadline has passed: enough for a peer that answers."""
+
+
 def call_limit(context: Context, timeout: float | None) -> float:
     """Return when a call that starts now has to be over, as loop time.
 
@@ -27,6 +33,22 @@ def call_limit(context: Context, timeout: float | None) -> float:
     limit = context.loop.time() + (context.command_timeout if timeout is None else timeout)
     surrounding = current_deadline()
     return limit if surrounding is None or limit < surrounding else surrounding
+
+
+def undo_limit(context: Context, until: float = math.inf) -> float:
+    """Return the loop time until which what was begun may be undone in good order.
+
+    The caller waits for it, so it is bounded by the deadline; but where that has passed already,
+    which is often why something is undone, there is a moment more.
+
+    Args:
+        context: For the time.
+        until: Loop time of a limit of the transaction's own.
+    """
+    now = context.loop.time()
+    return min(
+        now + _UNDO_LIMIT, max(now + _LATE_UNDO_LIMIT, min(until, call_limit(context, None)))
+    )
 
 
 class Watch:
@@ -81,3 +103,19 @@ class Watch:
             return
         if pooled.deadline_fired(self._task) and isinstance(error, asyncio.CancelledError):
             raise deadline_exceeded(self._what, write_sent=self._write_sent) from error
+
+
+async def roll_back(context: Context, pooled: Pooled, until: float = math.inf) -> None:
+    """Roll back in good order where that is still possible; the pool sees to the rest.
+
+    Args:
+        context: What all calls share.
+        pooled: The connection.
+        until: Loop time of the transaction's own limit.
+    """
+    driver = pooled.driver
+    if driver.is_closed or not driver.is_settled or driver.is_ready:
+        return
+    limit = undo_limit(context, until)
+    with Watch(context, pooled, limit, what="ROLLBACK", write_sent=False):
+        await driver.rollback()

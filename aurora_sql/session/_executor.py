@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 
     from aurora_sql.bulk import BulkHost
-    from aurora_sql.execution import RowStream, Runner, SqlNamespace
+    from aurora_sql.execution import Explanation, RowStream, Runner, SqlNamespace
     from aurora_sql.rows import Row
     from aurora_sql.session._adhoc import AdHocStatements, Query
     from aurora_sql.types import BulkResult
@@ -171,6 +171,23 @@ class Executor(ABC):
         """
         statement = self._adhoc.get(query, Cardinality.MANY, model)
         return self._runner.stream(statement, _named(params), batch_size)
+
+    async def explain(
+        self, query: Query, params: Mapping[str, Any] | None = None, *, analyze: bool = False
+    ) -> Explanation:
+        """Return the text that runs and the server's plan of it; nothing is run.
+
+        Args:
+            query: As :meth:`fetch_all`.
+            params: As :meth:`fetch_all`.
+            analyze: Run the statement, and tell how long each step took. For reads only.
+
+        Raises:
+            UsageError: It has no plan, or ``analyze`` would write.
+            AuroraError: As :meth:`fetch_all`.
+        """
+        statement = self._adhoc.get(query, Cardinality.MANY, None)
+        return await self._runner.explain(statement, _named(params), analyze=analyze)
 
     async def bulk_insert(
         self,

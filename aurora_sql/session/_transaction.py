@@ -105,7 +105,7 @@ class Transaction(Executor):
         self._context = shared.context
         self._adhoc = shared.adhoc
         self._runner: ConnectionRunner = ConnectionRunner(
-            shared.context, pooled, "transaction", limit, begin
+            shared.context, pooled, "transaction", limit, begin, shared.writer.name
         )
         self.leased = pooled
         self._savepoints = 0

@@ -179,7 +179,7 @@ async def test_a_deadline_ends_a_slow_stream(opened, proxy, markers, check, ledg
 async def test_a_stream_is_left_while_the_peer_is_silent(
     opened, proxy, markers, check, ledger, monkeypatch, left
 ):
-    monkeypatch.setattr("aurora_sql.execution._connection_runner._UNDO_LIMIT", 0.3)
+    monkeypatch.setattr("aurora_sql.execution._watch._UNDO_LIMIT", 0.3)
     async with opened(max_pool_size=2) as db:
         expected = ZeroDivisionError if left == "by an error" else DeadlineExceeded
         with pytest.raises(expected), ledger.call(0.5):

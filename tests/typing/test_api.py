@@ -17,6 +17,7 @@ from aurora_sql import (
     BulkResult,
     Cardinality,
     Executor,
+    Explanation,
     Health,
     PoolStats,
     Row,
@@ -109,6 +110,18 @@ async def statements_of_files(db: Aurora, tx: Transaction) -> None:
     assert_type(await db.reader.sql.reports.sales_by_day(since=None), Any)
     async for row in db.sql.orders.export.stream(since=None):
         assert_type(row, Any)
+
+
+async def what_runs(db: Aurora, tx: Transaction) -> None:
+    assert_type(await db.explain(SQL, {"id": 1}), Explanation)
+    found = await tx.explain(SQL, {"id": 1}, analyze=True)
+    assert_type(found, Explanation)
+    assert_type(found.sql, str)
+    assert_type(found.plan, tuple[str, ...])
+    assert_type(found.together, tuple[str, ...])
+    assert_type(found.types, tuple[str, ...])
+    assert_type(found.path, Path | None)
+    assert_type(found.access, Access)
 
 
 async def place_order(tx: Transaction, user: User, *, note: str = "") -> int:

@@ -54,6 +54,7 @@ def test_every_error_is_exported():
         "Statement",
         "Session",
         "Transaction",
+        "Explanation",
     ],
 )
 def test_the_names_of_the_contract_are_exported(name):

@@ -15,7 +15,7 @@ def test_the_version(run):
 def test_help_names_the_commands(run):
     code, out, _ = run("--help")
     assert code == 0
-    assert all(name in out for name in ("bench", "local", "migrate"))
+    assert all(name in out for name in ("bench", "explain", "local", "migrate"))
     assert all(
         name in run("migrate", "--help")[1]
         for name in ("new", "apply", "rollback", "list", "script")
