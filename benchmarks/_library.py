@@ -58,7 +58,7 @@ class Library:
         """
         self._db = await self._stack.enter_async_context(Aurora(self._settings, sql=self._registry))
         async with asyncio.timeout(_OPENING):
-            while any(_is_opening(one) for one in self._db.pool_stats().values()):
+            while any(_is_opening(one) for one in self._db.pool_stats().values()):  # noqa: ASYNC110 - the pools tell nobody
                 await asyncio.sleep(_LOOK_AGAIN)
 
     async def close(self) -> None:

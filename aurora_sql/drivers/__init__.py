@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from aurora_sql.drivers._asyncpg_arrays import FlatArray
 from aurora_sql.drivers._columns import ColumnBatches
 from aurora_sql.drivers._mysql_rows import tuple_rows
 from aurora_sql.drivers.base import (
@@ -22,6 +23,7 @@ __all__ = [
     "ColumnBatches",
     "ConnectOptions",
     "DriverConnection",
+    "FlatArray",
     "PreparedStatement",
     "connect",
     "tuple_rows",

@@ -90,14 +90,17 @@ class Coalescer:
             or (group.resume_at is not None and group.resting)
         ):
             return await self._run_apart(statement, variant, group, params, trace)
-        # Here and not in a coroutine of its own: each call would pay for it.
-        limit = self._limit(statement)
+        # Here and not in methods or a coroutine of its own: each call would pay for them.
+        limit = self._time() + (statement.timeout or self._timeout)
+        if surrounding_deadline() is not None:
+            limit = self._limit(statement)
         future = self._new_future()
         member = Member(args, params, limit, future)
         if trace is not None:
             member.keep = trace.keep
         group.waiting.append(member)
-        group.lanes.schedule()
+        if not group.lanes.scheduled:
+            group.lanes.schedule()
         self._due(limit)
         try:
             return await future

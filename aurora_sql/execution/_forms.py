@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from aurora_sql.drivers import FlatArray
 from aurora_sql.errors import ProgrammingError, StatementFileError
 from aurora_sql.execution._group import are_flat
 from aurora_sql.execution._prepare import forget
@@ -66,13 +67,14 @@ class Forms:
 
         Args:
             sets: The values of each caller.
-            columns: The same values by parameter.
+            columns: The same values by parameter; none of them has elements of its own.
 
         Returns:
             None where there is none for all of them.
         """
         if self.wide is not None:
-            return self.wide, dict(zip(self.variant.parameters, columns, strict=True))
+            arrays = map(FlatArray, columns)
+            return self.wide, dict(zip(self.variant.parameters, arrays, strict=True))
         if self.rows is not None:
             return self.rows.bind(sets)
         bound = None if self.keyed is None else self.keyed.bind(sets)
@@ -91,7 +93,7 @@ class Forms:
             numbered = [(*values, number) for number, values in enumerate(sets)]
             return self.numbered.variants[0], numbered
         if self.inserts is not None and are_flat(columns):
-            return self.inserts.variants[0], [columns]
+            return self.inserts.variants[0], [[FlatArray(column) for column in columns]]
         return self.variant, sets
 
 

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import math
 from abc import ABC, abstractmethod
-from collections import deque
 from operator import attrgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -93,6 +92,7 @@ class Lanes:
     Attributes:
         busy: How many batches, and calls that went alone, are under way.
         groups: Who waits for one of them to end; whose batch was sent last comes last.
+        scheduled: Those who wait are about to be sent.
     """
 
     __slots__ = (
@@ -100,11 +100,11 @@ class Lanes:
         "_generation",
         "_loop",
         "_patience",
-        "_scheduled",
         "_watching",
         "busy",
         "groups",
         "most",
+        "scheduled",
     )
 
     def __init__(
@@ -115,7 +115,7 @@ class Lanes:
     ) -> None:
         self._loop = loop
         self._patience = patience
-        self._scheduled = False
+        self.scheduled = False
         self._watching = False
         self._generation = 0
         self._ended = 0
@@ -149,12 +149,12 @@ class Lanes:
 
         That is one turn of the event loop: those who have just got their answers run first.
         """
-        if not self._scheduled:
-            self._scheduled = True
+        if not self.scheduled:
+            self.scheduled = True
             self._loop.call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
-        self._scheduled = False
+        self.scheduled = False
         for group in tuple(self.groups):
             group.dispatch()
         if self.awaited:
@@ -207,7 +207,7 @@ class Group(ABC):
         self.statement = forms.variant.statement
         self.lanes = lanes
         self.lone = math.inf
-        self.waiting: deque[Member] = deque()
+        self.waiting: list[Member] = []
         self.outstanding = 0
         lanes.groups.append(self)
 
@@ -254,10 +254,9 @@ class Group(ABC):
                 return
             # No more than its share of all: one lane full and one empty take turns badly.
             size = min(-(-len(waiting) // free), -(-total // most), self._most)
-            members = [waiting.popleft() for _ in range(size)]
-            members = [member for member in members if not member.future.done()]
-            if members:
-                self._send(members)
+            members = waiting[:size]
+            del waiting[:size]
+            self._send(members)
 
     def _send(self, members: list[Member]) -> None:
         batch = Batch(members)

@@ -72,7 +72,7 @@ def build_each(
     Args: as :func:`build_finish`, which has raised what there is to raise.
     """
     model = None if statement.returns is None else _named_model(statement)
-    make = _as_they_are
+    make: Callable[[list[Any]], list[Any]] = _as_they_are
     if model is not None:
         nullability = statement.column_nullability
         maker = build_maker(columns, model, where=statement.where, nullability=nullability)
