@@ -283,12 +283,18 @@ class DriverConnection(ABC):
         """
 
     @abstractmethod
-    def copy_out(self, sql: str) -> AsyncGenerator[bytes, None]:
-        """Run a COPY … TO STDOUT command and yield its data as it comes.
+    def copy_out(
+        self, sql: str, count: Callable[[int], object] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Run a COPY … TO STDOUT command and yield its data as it comes, in whole rows.
 
         Reading stops while nobody asks for more. Close the generator
         (``contextlib.aclosing``) when leaving it early: the connection is settled after that, and
         closed where the rest could not be called off.
+
+        Args:
+            sql: The command.
+            count: Called with the number of rows, once all are there.
         """
 
     @abstractmethod
