@@ -6,16 +6,15 @@ retries and cancellation, is the same for all of them.
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from aurora_sql.errors import DatabaseError
 from aurora_sql.statements import RESTORED, copy_texts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-    from aurora_sql.drivers import DriverConnection
+    from aurora_sql.drivers import DriverConnection, PreparedStatement
     from aurora_sql.execution._prepare import Entry
     from aurora_sql.statements import Variant
     from aurora_sql.types import Column
@@ -103,23 +102,24 @@ class BareRows(FinishedRows):
         super().__init__(batch, reads=True)
         self.columns: tuple[Column, ...] = ()
 
-    def finish(self, entry: Entry, piece: list[Any]) -> list[Any]:
-        """Leave the rows as they are."""
-        self.columns = entry.prepared.columns
-        return piece
-
     def open(
         self,
-        driver: DriverConnection,
+        driver: DriverConnection,  # noqa: ARG002 - as above
         entry: Entry,
-        variant: Variant,
+        variant: Variant,  # noqa: ARG002 - as above
         args: Sequence[Any],
         *,
-        shared: bool,
+        shared: bool,  # noqa: ARG002 - as above
     ) -> AsyncGenerator[list[Any], None]:
         """As :meth:`Flow.open`."""
-        self.columns = entry.prepared.columns
-        return super().open(driver, entry, variant, args, shared=shared)
+        return entry.prepared.stream(args, self._batch, self._tell)
+
+    def _tell(self, columns: tuple[Column, ...]) -> None:
+        self.columns = columns
+
+    def finish(self, entry: Entry, piece: list[Any]) -> list[Any]:  # noqa: ARG002 - as above
+        """Leave the rows as they are."""
+        return piece
 
 
 class CopiedText:
@@ -144,23 +144,22 @@ class CopiedText:
     async def open(
         self,
         driver: DriverConnection,
-        entry: Entry,
+        entry: Entry,  # noqa: ARG002 - prepared before the transaction, it may be out of date
         variant: Variant,
         args: Sequence[Any],
         *,
         shared: bool,
     ) -> AsyncGenerator[bytes, None]:
         """As :meth:`Flow.open`."""
-        self.columns = entry.prepared.columns
-        texts = copy_texts(variant, entry.prepared.parameters, args, header=self._header)
+        # Preparing it takes the locks that keep its tables as they are until the COPY is over,
+        # which is parsed by itself, and whose columns nobody tells.
+        async with _prepared(driver, variant.sql) as described:
+            self.columns, parameters = described.columns, described.parameters
+        texts = copy_texts(variant, parameters, args, header=self._header)
         before = await _ask(driver, texts.prepare, args)
-        try:
-            async with aclosing(driver.copy_out(texts.copy, self._count)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        except DatabaseError as error:
-            error.position = None  # it counts characters of a text that nobody wrote
-            raise
+        async with aclosing(driver.copy_out(texts.copy, self._count)) as chunks:
+            async for chunk in chunks:
+                yield chunk
         if shared:
             await _ask(driver, texts.restore, before[:RESTORED])
 
@@ -172,12 +171,19 @@ class CopiedText:
         self.rows = rows
 
 
-async def _ask(driver: DriverConnection, sql: str, args: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the only row of a statement that is not kept."""
+@asynccontextmanager
+async def _prepared(driver: DriverConnection, sql: str) -> AsyncIterator[PreparedStatement]:
+    """Prepare a statement that is not kept."""
     prepared = await driver.prepare(sql)
     try:
-        (row,) = await prepared.fetch(args)
+        yield prepared
     finally:
         if driver.is_settled and not driver.is_closed:
             await prepared.close()
+
+
+async def _ask(driver: DriverConnection, sql: str, args: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the only row of a statement that is not kept."""
+    async with _prepared(driver, sql) as prepared:
+        (row,) = await prepared.fetch(args)
     return tuple(row)
