@@ -385,8 +385,10 @@ class AsyncpgConnection(DriverConnection):
         target = await self._targets.get(self, table, columns)
         return await CopyIn(self, self._targets, target, rows).run()
 
-    def copy_out(self, sql: str) -> AsyncGenerator[bytes, None]:
-        return copy_out(self, sql)
+    def copy_out(
+        self, sql: str, count: Callable[[int], object] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        return copy_out(self, sql, count)
 
     @contextlib.contextmanager
     def copying(self, interrupt: Callable[[], object]) -> Iterator[None]:

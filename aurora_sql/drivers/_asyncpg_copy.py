@@ -387,13 +387,19 @@ class _Handover:
         self._taken.set()
 
 
-async def copy_out(connection: AsyncpgConnection, sql: str) -> AsyncGenerator[bytes, None]:
-    """Run COPY … TO STDOUT and yield its data; reading stops while nobody asks for more."""
+async def copy_out(
+    connection: AsyncpgConnection, sql: str, count: Callable[[int], object] | None
+) -> AsyncGenerator[bytes, None]:
+    """Run COPY … TO STDOUT and yield its data; reading stops while nobody asks for more.
+
+    The server sends each row as a message of its own, and asyncpg hands over whole messages.
+    Source: PostgreSQL's documentation, "Message Flow", "COPY Operations".
+    """
     handover = _Handover()
 
-    async def run() -> None:
+    async def run() -> str:
         try:
-            await connection.wire.copy_out(sql, handover.put, None)
+            return await connection.wire.copy_out(sql, handover.put, None)
         except asyncio.CancelledError:
             if not connection.is_cancelling:
                 # Cancelled in the moment when a chunk had arrived and was not taken: asyncpg
@@ -426,3 +432,5 @@ async def copy_out(connection: AsyncpgConnection, sql: str) -> AsyncGenerator[by
     error = task.exception()
     if isinstance(error, Exception):
         raise connection.failure(error, -1) from error
+    if count is not None:
+        count(int(task.result().rpartition(" ")[2]))

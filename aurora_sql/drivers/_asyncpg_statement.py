@@ -10,12 +10,13 @@ from aurora_sql.drivers.base import PreparedStatement
 from aurora_sql.errors import ConfigurationError, ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
     from aurora_sql.drivers._asyncpg_connection import AsyncpgConnection
     from aurora_sql.drivers._asyncpg_private import StatementState
     from aurora_sql.drivers.base import Begin
     from aurora_sql.errors import AuroraError
+    from aurora_sql.types import Column
 
 # asyncpg's answer is the rows alone, or the rows, the command tag and whether it is complete.
 _ROWS_ALONE: Final = False
@@ -103,7 +104,12 @@ class AsyncpgStatement(PreparedStatement):
         finally:
             self._connection.transport.drop()  # what was to go in front of nothing
 
-    async def stream(self, args: Sequence[Any], batch: int) -> AsyncGenerator[list[Any], None]:
+    async def stream(
+        self,
+        args: Sequence[Any],
+        batch: int,
+        told: Callable[[tuple[Column, ...]], object] | None = None,
+    ) -> AsyncGenerator[list[Any], None]:
         connection, wire, state = self._connection, self._wire, self._state
         if batch < 1:
             raise ConfigurationError(f"the batch of a stream must be at least 1, not {batch}")
@@ -119,6 +125,8 @@ class AsyncpgStatement(PreparedStatement):
             )
         except Exception as exc:
             raise self._failure(exc, sent) from exc
+        if told is not None:
+            told(self.columns)
         try:
             while not completed:
                 yield rows

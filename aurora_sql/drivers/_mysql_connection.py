@@ -450,7 +450,11 @@ class MySQLConnection(DriverConnection):
     ) -> int:
         return await load(self, tuple(table), tuple(columns), rows)
 
-    async def copy_out(self, sql: str) -> AsyncGenerator[bytes, None]:
+    async def copy_out(
+        self,
+        sql: str,
+        count: Callable[[int], object] | None = None,  # noqa: ARG002 - there is nothing to count
+    ) -> AsyncGenerator[bytes, None]:
         raise errors.ConfigurationError(
             "MySQL has no COPY … TO STDOUT: stream a SELECT and write its rows"
         )

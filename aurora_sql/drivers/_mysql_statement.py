@@ -16,7 +16,7 @@ from aurora_sql.drivers.base import PreparedStatement
 from aurora_sql.types import ParameterType
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
     from aurora_sql.drivers._mysql_answers import Prepared
     from aurora_sql.drivers._mysql_connection import MySQLConnection
@@ -252,7 +252,12 @@ class MySQLStatement(PreparedStatement):
                     ) from exc
         return rows
 
-    async def stream(self, args: Sequence[Any], batch: int) -> AsyncGenerator[list[Any], None]:
+    async def stream(
+        self,
+        args: Sequence[Any],
+        batch: int,
+        told: Callable[[tuple[Column, ...]], object] | None = None,
+    ) -> AsyncGenerator[list[Any], None]:
         connection = self._connection
         if batch < 1:
             raise errors.ConfigurationError(
@@ -266,18 +271,25 @@ class MySQLStatement(PreparedStatement):
         prepared = await connection.prepare_raw(self._sql)
         own = MySQLStatement(connection, self._sql, prepared, self._make, own=True)
         try:
-            async for rows in own._stream(args, batch):
+            async for rows in own._stream(args, batch, told):
                 yield rows
         finally:
             await own.close()
 
-    async def _stream(self, args: Sequence[Any], batch: int) -> AsyncGenerator[list[Any], None]:
+    async def _stream(
+        self,
+        args: Sequence[Any],
+        batch: int,
+        told: Callable[[tuple[Column, ...]], object] | None,
+    ) -> AsyncGenerator[list[Any], None]:
         connection = self._connection
         answer = BinaryRows(None, self._make, 0, connection.codec, extended=connection.extended)
         _, payload = self.encode(args)
         head = p.execute_head(self._number, p.READ_ONLY_CURSOR)
         await connection.run(p.frame(head + payload), answer)
         self._learn_layout(answer.layout)
+        if told is not None and answer.layout is not None:
+            told(answer.layout.columns)
         if answer.decoding is not None:
             raise _decoding_failure(answer.decoding)
         if not answer.cursor or answer.layout is None:

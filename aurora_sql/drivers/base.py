@@ -149,11 +149,22 @@ class PreparedStatement(ABC):
         """The same, and return the rows of all runs."""
 
     @abstractmethod
-    def stream(self, args: Sequence[Any], batch: int) -> AsyncGenerator[list[Any], None]:
+    def stream(
+        self,
+        args: Sequence[Any],
+        batch: int,
+        told: Callable[[tuple[Column, ...]], object] | None = None,
+    ) -> AsyncGenerator[list[Any], None]:
         """Yield rows in batches through a server-side cursor. Needs an open transaction.
 
         Close the generator (``contextlib.aclosing``) when leaving it early: the connection is
         usable after that.
+
+        Args:
+            args: The values.
+            batch: Rows per round trip.
+            told: Called with the columns of these rows, before the first of them, also where
+                there are none. On MySQL they may follow from the values.
         """
 
     @abstractmethod
@@ -283,12 +294,18 @@ class DriverConnection(ABC):
         """
 
     @abstractmethod
-    def copy_out(self, sql: str) -> AsyncGenerator[bytes, None]:
-        """Run a COPY … TO STDOUT command and yield its data as it comes.
+    def copy_out(
+        self, sql: str, count: Callable[[int], object] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Run a COPY … TO STDOUT command and yield its data as it comes, in whole rows.
 
         Reading stops while nobody asks for more. Close the generator
         (``contextlib.aclosing``) when leaving it early: the connection is settled after that, and
         closed where the rest could not be called off.
+
+        Args:
+            sql: The command.
+            count: Called with the number of rows, once all are there.
         """
 
     @abstractmethod

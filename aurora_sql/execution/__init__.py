@@ -6,6 +6,7 @@ from aurora_sql.execution._connection_runner import ConnectionRunner
 from aurora_sql.execution._context import Context
 from aurora_sql.execution._count import StatementCount, count_statements
 from aurora_sql.execution._explanation import Explanation
+from aurora_sql.execution._export import export_csv, fetch_arrow
 from aurora_sql.execution._namespace import (
     BoundBatch,
     BoundScript,
@@ -42,6 +43,8 @@ __all__ = [
     "call_limit",
     "count_statements",
     "deadline_exceeded",
+    "export_csv",
+    "fetch_arrow",
     "part_with",
     "roll_back",
     "undo_limit",

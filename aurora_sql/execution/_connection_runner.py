@@ -25,9 +25,11 @@ from aurora_sql.execution._attempts import (
 from aurora_sql.execution._count import announce
 from aurora_sql.execution._each import bind_each
 from aurora_sql.execution._explain import explain_on, refuse
+from aurora_sql.execution._flow import FinishedRows
 from aurora_sql.execution._prepare import entry_for, forget_stale
 from aurora_sql.execution._stream import RowStream
 from aurora_sql.execution._watch import Watch, call_limit, undo_limit
+from aurora_sql.types import Access
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from aurora_sql.drivers import Begin
     from aurora_sql.execution._context import Context
     from aurora_sql.execution._explanation import Explanation
+    from aurora_sql.execution._flow import Flow
     from aurora_sql.execution._prepare import Entry
     from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
@@ -85,10 +88,10 @@ async def stream_on(
     statement: Statement,
     variant: Variant,
     args: Sequence[Any],
-    batch: int,
+    flow: Flow,
     owner: ConnectionRunner | None = None,
-) -> AsyncGenerator[list[Any], None]:
-    """Yield batches of rows in the open transaction of a connection.
+) -> AsyncGenerator[Any, None]:
+    """Yield what a statement gives, piece by piece, in the open transaction of a connection.
 
     Args:
         context: What all calls share.
@@ -96,18 +99,18 @@ async def stream_on(
         statement: The statement.
         variant: The text of it to run.
         args: Values for ``$1``, ``$2``, ….
-        batch: Rows per round trip.
+        flow: How its rows come.
         owner: Whoever shares the connection between this stream and other work; None where the
             connection is there for the stream alone.
     """
     what = statement.where
     entry: Entry | None = None
-    source: AsyncGenerator[list[Any], None] | None = None
+    source: AsyncGenerator[Any, None] | None = None
     if owner is not None:
         await owner.ready()
     try:
         while True:
-            limit = _step_limit(context, statement, owner)
+            limit = _step_limit(context, statement, owner, source)
             with (
                 explained(context, statement, variant, args),
                 Watch(context, pooled, limit, what=what, write_sent=False),
@@ -115,36 +118,41 @@ async def stream_on(
                 if entry is None or source is None:
                     entry = await entry_for(context, pooled, statement, variant)
                     pooled.dirty |= not entry.clean
-                    source = entry.prepared.stream(args, batch)
+                    shared = owner is not None
+                    source = flow.open(pooled.driver, entry, variant, args, shared=shared)
                     if owner is not None:
-                        owner.sources.add(source)
+                        owner.enter(source, alone=flow.fills)
                 entry.used = True
-                rows = await anext(source, None)
-            if rows is None:
+                piece = await anext(source, None)
+            if piece is None:
                 return
-            finish = entry.finish
-            yield rows if finish is None else finish(rows)
+            yield flow.finish(entry, piece)
     except AuroraError as error:
         if owner is not None:
             owner.fail(error)
         forget_stale(pooled, variant, entry, error)
         raise
     finally:
-        if source is not None:
-            if owner is None:
-                # The end of the transaction, which follows, ends the cursor as well: a peer that
-                # is silent must not hold up whoever leaves the stream.
-                until = undo_limit(context)
-                with (
-                    suppress(AuroraError),
-                    Watch(context, pooled, until, what=what, write_sent=False),
-                ):
-                    await source.aclose()
-            else:
-                owner.leave(source)
+        if source is not None and (owner is None or flow.fills):
+            # The end of the transaction, which follows, ends the cursor as well: a peer that is
+            # silent must not hold up whoever leaves the stream. And nothing else can be sent
+            # before a COPY is over.
+            until = undo_limit(context)
+            with (
+                suppress(AuroraError),
+                Watch(context, pooled, until, what=what, write_sent=False),
+            ):
+                await source.aclose()
+        if source is not None and owner is not None:
+            owner.leave(source, closed=flow.fills)
 
 
-def _step_limit(context: Context, statement: Statement, owner: ConnectionRunner | None) -> float:
+def _step_limit(
+    context: Context,
+    statement: Statement,
+    owner: ConnectionRunner | None,
+    source: AsyncGenerator[Any, None] | None,
+) -> float:
     """Return the deadline of the next step of a stream, if there may be one.
 
     Raises:
@@ -154,7 +162,7 @@ def _step_limit(context: Context, statement: Statement, owner: ConnectionRunner 
     limit = call_limit(context, statement.timeout)
     if owner is None:
         return limit
-    owner.connection()
+    owner.connection(source)
     return min(limit, owner.limit)
 
 
@@ -181,6 +189,7 @@ class ConnectionRunner:
         begin: The same; None from the moment that BEGIN is sent. It travels with the first
             statement where that is prepared already, which saves its round trip.
         sources: Cursors of streams that are not at their end.
+        alone: The one of them that leaves no room for anything else on the connection, a COPY.
         failed: A statement failed where the server would go on: nothing runs any more until a
             savepoint before it, or the whole transaction, is rolled back.
         touched: Names of cached statements whose answers are out of date once it has committed.
@@ -197,6 +206,7 @@ class ConnectionRunner:
         "_time",
         "_timeout",
         "_what",
+        "alone",
         "begin",
         "failed",
         "limit",
@@ -222,11 +232,12 @@ class ConnectionRunner:
         self._instance = instance
         self.limit = limit
         self.begin: Begin | None = begin
-        self.sources: set[AsyncGenerator[list[Any], None]] = set()
+        self.sources: set[AsyncGenerator[Any, None]] = set()
+        self.alone: AsyncGenerator[Any, None] | None = None
         self.failed = False
         self.touched: tuple[str, ...] = ()
         # Cursors of streams that were left early, to be closed before the next statement.
-        self._left: list[AsyncGenerator[list[Any], None]] = []
+        self._left: list[AsyncGenerator[Any, None]] = []
         self._leased: Pooled | None = pooled
         # The connection when there is nothing to do before the next statement, no BEGIN and no
         # cursor to close: the hot path looks at one attribute.
@@ -253,21 +264,32 @@ class ConnectionRunner:
             with suppress(RuntimeError, AuroraError):
                 await self.sources.pop().aclose()
 
-    def leave(self, source: AsyncGenerator[list[Any], None]) -> None:
+    def enter(self, source: AsyncGenerator[Any, None], *, alone: bool) -> None:
+        """Note that a stream begins, ``alone`` where nothing else runs until it has ended."""
+        self.sources.add(source)
+        if alone:
+            self.alone, self._ready = source, None
+
+    def leave(self, source: AsyncGenerator[Any, None], *, closed: bool) -> None:
         """Note that a stream has ended, or was left: then its cursor is closed some time later.
 
         Not at once: a generator that was broken out of is closed by a task of the event loop's,
         while the transaction's own task runs its next statement already.
         """
+        if self.alone is source:
+            self.alone = None
         if source in self.sources:
             self.sources.discard(source)
-            if self._leased is not None:
+            if self._leased is not None and not closed:
                 self.sources.add(source)
                 self._left.append(source)
                 self._ready = None
 
-    def connection(self) -> Pooled:
+    def connection(self, source: AsyncGenerator[Any, None] | None = None) -> Pooled:
         """Return the connection, if it is there and free.
+
+        Args:
+            source: The stream that asks for it, once it has begun.
 
         Raises:
             UsageError: The owner is over, or another task is using the connection right now.
@@ -275,7 +297,7 @@ class ConnectionRunner:
         pooled = self._leased
         if pooled is None:
             raise UsageError(f"this {self._what} is over; statements run inside its block only")
-        if pooled.task is not None:
+        if pooled.task is not None or (self.alone is not None and self.alone is not source):
             raise UsageError(
                 f"another task is using this {self._what}: one connection runs one statement"
                 " at a time; await them one after the other, or give each task its own"
@@ -487,10 +509,14 @@ class ConnectionRunner:
 
     def stream(self, statement: Statement, params: dict[str, Any], batch: int) -> RowStream[Any]:
         """Return the rows of a statement through a server-side cursor of the transaction."""
+        flow = FinishedRows(batch, reads=statement.access is Access.READ)
+        return RowStream(self.pieces(statement, params, flow), statement.name)
+
+    def pieces(
+        self, statement: Statement, params: dict[str, Any], flow: Flow
+    ) -> AsyncGenerator[Any, None]:
+        """Return what a statement gives, piece by piece, in the transaction."""
         variant, args = statement.bind(params)
         self.touched += statement.invalidates
         announce(statement, self._context)
-        return RowStream(
-            stream_on(self._context, self.connection(), statement, variant, args, batch, self),
-            statement.name,
-        )
+        return stream_on(self._context, self.connection(), statement, variant, args, flow, self)

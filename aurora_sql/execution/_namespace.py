@@ -6,14 +6,27 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aurora_sql.errors import UsageError
+from aurora_sql.execution._export import export_csv, fetch_arrow
 from aurora_sql.types import Access, Cardinality
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        Callable,
+        Coroutine,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
     from pathlib import Path
 
+    import pyarrow as pa
+
     from aurora_sql.execution._explanation import Explanation
+    from aurora_sql.execution._flow import Flow
     from aurora_sql.execution._stream import RowStream
+    from aurora_sql.export import CsvTarget
     from aurora_sql.statements import Statement, StatementRegistry
 
 Node = "dict[str, Statement | Node]"
@@ -61,6 +74,11 @@ class Runner(Protocol):
 
     def stream(self, statement: Statement, params: dict[str, Any], batch: int) -> RowStream[Any]:
         """Return the rows of a statement through a server-side cursor."""
+
+    def pieces(
+        self, statement: Statement, params: dict[str, Any], flow: Flow
+    ) -> AsyncGenerator[Any, None]:
+        """Return what a statement gives, piece by piece."""
 
 
 class BoundStatement:
@@ -141,6 +159,34 @@ class BoundStatement:
             AuroraError: What the server says; in a transaction it counts as any other error there.
         """
         return self._runner.explain(self.statement, params, analyze=analyze)
+
+    def fetch_arrow(self, /, **params: Any) -> Coroutine[Any, Any, pa.Table]:
+        """Return the rows as an Arrow table: see ``Executor.fetch_arrow``.
+
+        Args:
+            params: The statement's parameters.
+
+        Raises:
+            UsageError: The statement writes, or has no rows; nothing was sent.
+            AuroraError: As ``Executor.fetch_arrow``.
+        """
+        return fetch_arrow(self._runner, self.statement, params)
+
+    def export_csv(
+        self, target: CsvTarget, /, *, header: bool = True, **params: Any
+    ) -> Coroutine[Any, Any, int]:
+        """Write the rows as CSV, and return how many there were: see ``Executor.export_csv``.
+
+        Args:
+            target: A path, or a binary file.
+            header: Begin with a line that has the names of the columns.
+            params: The statement's parameters.
+
+        Raises:
+            UsageError: The statement writes, or has no rows; nothing was sent.
+            AuroraError: As ``Executor.export_csv``.
+        """
+        return export_csv(self._runner, self.statement, params, target, header=header)
 
     def __repr__(self) -> str:
         return f"<BoundStatement {self.statement.name}({', '.join(self.statement.parameters)})>"

@@ -42,6 +42,7 @@ from aurora_sql.execution._connection_runner import sets_on, stream_on
 from aurora_sql.execution._count import announce
 from aurora_sql.execution._each import bind_each, gather_each
 from aurora_sql.execution._explain import explain_leased
+from aurora_sql.execution._flow import FinishedRows
 from aurora_sql.execution._prepare import forget_stale
 from aurora_sql.execution._stream import RowStream
 from aurora_sql.execution._watch import Watch, call_limit, roll_back
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from aurora_sql.execution._connection_runner import ConnectionRunner
     from aurora_sql.execution._context import Context
     from aurora_sql.execution._explanation import Explanation
+    from aurora_sql.execution._flow import Flow
     from aurora_sql.execution._prepare import Entry
     from aurora_sql.pool import Pooled
     from aurora_sql.statements import Statement, Variant
@@ -450,15 +452,22 @@ class PoolRunner:
 
     def stream(self, statement: Statement, params: dict[str, Any], batch: int) -> RowStream[Any]:
         """Return the rows of a statement through a server-side cursor."""
+        flow = FinishedRows(batch, reads=statement.access is Access.READ)
+        return RowStream(self.pieces(statement, params, flow), statement.name)
+
+    def pieces(
+        self, statement: Statement, params: dict[str, Any], flow: Flow
+    ) -> AsyncGenerator[Any, None]:
+        """Return what a statement gives, piece by piece."""
         variant, args = statement.bind(params)
-        return RowStream(self._batches(statement, variant, args, batch), statement.name)
+        return self._pieces(statement, variant, args, flow)
 
-    async def _batches(
-        self, statement: Statement, variant: Variant, args: Sequence[Any], batch: int
-    ) -> AsyncGenerator[list[Any], None]:
-        """Yield batches in a transaction of their own; each wait has the call's time limit.
+    async def _pieces(
+        self, statement: Statement, variant: Variant, args: Sequence[Any], flow: Flow
+    ) -> AsyncGenerator[Any, None]:
+        """Yield pieces in a transaction of their own; each wait has the call's time limit.
 
-        Until the first batch is handed out, an attempt that failed can be made again unseen.
+        Until the first piece is handed out, an attempt that failed can be made again unseen.
         """
         announce(statement, self._context)
         attempts: Attempts | None = None
@@ -467,12 +476,10 @@ class PoolRunner:
             started = False
             pool = self._choose(statement) if moved is None else moved
             try:
-                async with aclosing(
-                    self._attempt(pool, statement, variant, args, batch)
-                ) as batches:
-                    async for rows in batches:
+                async with aclosing(self._attempt(pool, statement, variant, args, flow)) as pieces:
+                    async for piece in pieces:
                         started = True
-                        yield rows
+                        yield piece
             except AuroraError as error:
                 if started:
                     raise
@@ -490,18 +497,18 @@ class PoolRunner:
         statement: Statement,
         variant: Variant,
         args: Sequence[Any],
-        batch: int,
-    ) -> AsyncGenerator[list[Any], None]:
-        context, reading = self._context, statement.access is Access.READ
+        flow: Flow,
+    ) -> AsyncGenerator[Any, None]:
+        context, reading = self._context, flow.reads
         async with self.lease(statement, pool) as (pooled, limit):
             what, driver = statement.where, pooled.driver
             try:
                 with Watch(context, pooled, limit, what=what, write_sent=False):
                     await driver.begin(Begin(read_only=reading))
-                source = stream_on(context, pooled, statement, variant, args, batch)
-                async with aclosing(source) as batches:
-                    async for rows in batches:
-                        yield rows
+                source = stream_on(context, pooled, statement, variant, args, flow)
+                async with aclosing(source) as pieces:
+                    async for piece in pieces:
+                        yield piece
             except BaseException:
                 with suppress(AuroraError):  # the error that ends it is the one to tell
                     await roll_back(context, pooled)

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from aurora_sql import bulk
 from aurora_sql.errors import ParameterError
+from aurora_sql.execution import export_csv, fetch_arrow
 from aurora_sql.types import Cardinality
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 
+    import pyarrow as pa
+
     from aurora_sql.bulk import BulkHost
     from aurora_sql.execution import Explanation, RowStream, Runner, SqlNamespace
+    from aurora_sql.export import CsvTarget
     from aurora_sql.rows import Row
     from aurora_sql.session._adhoc import AdHocStatements, Query
     from aurora_sql.types import BulkResult
@@ -188,6 +192,62 @@ class Executor(ABC):
         """
         statement = self._adhoc.get(query, Cardinality.MANY, None)
         return await self._runner.explain(statement, _named(params), analyze=analyze)
+
+    async def fetch_arrow(self, query: Query, params: Mapping[str, Any] | None = None) -> pa.Table:
+        """Return all rows as an Arrow table: ``table.to_pandas()``, ``polars.from_arrow(table)``.
+
+        On PostgreSQL they come by COPY and are parsed by Arrow, which takes a fraction of the time
+        that rows take. Routing, limits and retries are those of :meth:`stream`: in a transaction of
+        its own, or in the one that it is called on, where the rows are those that it sees.
+
+        Args:
+            query: A read, as :meth:`fetch_all`.
+            params: As :meth:`fetch_all`.
+
+        Returns:
+            A ``pyarrow.Table`` with the columns of the statement, also where there are no rows.
+
+        Raises:
+            UsageError: The query writes; nothing was sent.
+            ConfigurationError: pyarrow or numpy is missing; the message says what to install.
+            RowValidationError: A value has no form in Arrow; the message says which cast helps.
+            AuroraError: As :meth:`stream`.
+        """
+        statement = self._adhoc.get(query, Cardinality.MANY, None)
+        return await fetch_arrow(self._runner, statement, _named(params))
+
+    async def export_csv(
+        self,
+        target: CsvTarget,
+        query: Query,
+        params: Mapping[str, Any] | None = None,
+        *,
+        header: bool = True,
+    ) -> int:
+        """Write all rows as CSV, in bounded memory.
+
+        The form is that of PostgreSQL's COPY, on MySQL too: NULL is an empty field, the empty text
+        is ``""``. Routing, limits and retries are as in :meth:`fetch_arrow`.
+
+        Args:
+            target: A path, or a binary file with ``write(bytes)``. For a path a file beside it is
+                written, which takes its place when it is whole: a failed export leaves what was
+                there. A file is written to in a thread, and neither flushed nor closed; what a
+                failed export has written stays.
+            query: A read, as :meth:`fetch_all`.
+            params: As :meth:`fetch_all`.
+            header: Begin with a line that has the names of the columns.
+
+        Returns:
+            The number of rows, without the header.
+
+        Raises:
+            UsageError: The query writes, or the target is none; nothing was sent.
+            OSError: The file cannot be written; what a file raises comes out unchanged.
+            AuroraError: As :meth:`stream`.
+        """
+        statement = self._adhoc.get(query, Cardinality.MANY, None)
+        return await export_csv(self._runner, statement, _named(params), target, header=header)
 
     async def bulk_insert(
         self,

@@ -193,7 +193,7 @@ class TransactionContext:
             return
         runner, pooled = transaction._runner, transaction.leased  # noqa: SLF001 - one pair of classes
         try:
-            if pooled.task is not None:
+            if pooled.task is not None or runner.alone is not None:
                 # Another task still runs a statement: neither COMMIT nor ROLLBACK can be sent.
                 pooled.driver.abort()
                 if error is None:

@@ -6,6 +6,7 @@ turns named parameters into one of its :class:`Variant` texts and the values to 
 
 from __future__ import annotations
 
+from aurora_sql.statements._copy import RESTORED, copy_texts
 from aurora_sql.statements._registry import StatementRegistry, UnknownStatement
 from aurora_sql.statements._statement import Statement, Variant
 from aurora_sql.statements._together import (
@@ -19,6 +20,7 @@ from aurora_sql.statements._together import (
 from aurora_sql.statements._together_mysql import KeyedRead, UnitedRead, WideInsert
 
 __all__ = [
+    "RESTORED",
     "KeyedRead",
     "Statement",
     "StatementRegistry",
@@ -26,6 +28,7 @@ __all__ = [
     "UnknownStatement",
     "Variant",
     "WideInsert",
+    "copy_texts",
     "lock_order",
     "number_rows",
     "target_table",

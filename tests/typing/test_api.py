@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -80,6 +81,16 @@ async def rows_without_a_model(db: Executor) -> None:
     assert_type(db.stream(SQL, {"id": 1}), RowStream[Row])
     async for row in db.stream(SQL, {"id": 1}, batch_size=10):
         assert_type(row, Row)
+
+
+async def reports(db: Executor, aurora: Aurora) -> None:
+    assert_type(await db.export_csv("a.csv", SQL, {"id": 1}), int)
+    assert_type(await db.export_csv(Path("a.csv"), SQL, header=False), int)
+    assert_type(await db.export_csv(io.BytesIO(), SQL), int)
+    await db.export_csv(io.StringIO(), SQL)  # type: ignore[arg-type]  # it takes text
+    await db.export_csv(b"a.csv", SQL)  # type: ignore[arg-type]  # a path is no bytes
+    (await db.fetch_arrow(SQL, {"id": 1})).to_pandas()
+    (await aurora.sql.reports.sales_by_day.fetch_arrow(since=None)).to_pandas()
 
 
 async def rows_with_a_model(db: Executor) -> None:
