@@ -152,4 +152,5 @@ def test_a_relative_folder(write, monkeypatch):
 
 def test_public_names():
     for name in aurora_sql.statements.__all__:
-        assert getattr(aurora_sql.statements, name).__name__ == name
+        found = getattr(aurora_sql.statements, name)
+        assert isinstance(found, int) or found.__name__ == name
