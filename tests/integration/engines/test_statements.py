@@ -133,6 +133,19 @@ async def test_a_script(db):
     assert found == [0, 1, 100]
 
 
+async def test_a_script_that_fails_leaves_nothing(db):
+    before = await db.sql.accounts.everyone()
+    for _ in range(2):
+        with pytest.raises(UniqueViolation):
+            await db.sql.accounts.tidy_and_fail()
+        assert await db.sql.accounts.everyone() == before
+    with pytest.raises(UniqueViolation):
+        async with db.transaction() as tx:
+            await tx.sql.accounts.tidy()
+            await tx.sql.accounts.tidy_and_fail()
+    assert await db.sql.accounts.everyone() == before
+
+
 async def test_a_stream_gives_all_rows_in_order(db):
     seen = [row.id async for row in db.sql.accounts.everyone.stream()]
     assert seen == list(range(1, 11))
