@@ -258,8 +258,7 @@ class Repository(Generic[ModelT]):
             async with self._db.transaction() as transaction:
                 yield transaction
         elif isinstance(self._db, Transaction):
-            async with self._db.savepoint():
-                yield self._db
+            yield self._db  # no savepoint: who fails in a transaction fails it, as on PostgreSQL
         else:
             raise UsageError(
                 f"Repository({self._table!r}): writing takes a database, a session or a transaction"
