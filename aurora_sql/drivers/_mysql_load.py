@@ -405,6 +405,7 @@ _NULL: Final = "\\N"
 
 
 def _escape(text: str) -> str:
+    text = str.__str__(text)  # a subclass may mean something else by replace()
     if "\\" in text:
         text = text.replace("\\", "\\\\")
     if "\t" in text:
@@ -417,7 +418,7 @@ def _escape(text: str) -> str:
 def _float(value: float) -> str:
     if not math.isfinite(value):
         raise ValueError("MySQL has no infinity and no NaN; pass None")
-    return repr(value)
+    return float.__repr__(value)
 
 
 def _timedelta(value: dt.timedelta) -> str:
@@ -429,7 +430,7 @@ def _timedelta(value: dt.timedelta) -> str:
 
 
 def _datetime(value: dt.datetime) -> str:
-    return parameters.in_utc(value).replace(tzinfo=None).isoformat(" ")
+    return dt.datetime.isoformat(parameters.in_utc(value).replace(tzinfo=None), " ")
 
 
 def _no_bytes(value: Any) -> str:
@@ -451,7 +452,7 @@ _TEXT: Final[dict[type[Any], Callable[[Any], str]]] = {
     uuid.UUID: _no_bytes,
     dt.datetime: _datetime,
     dt.date: dt.date.isoformat,
-    dt.time: lambda value: parameters.check_time(value).isoformat(),
+    dt.time: lambda value: dt.time.isoformat(parameters.check_time(value)),
     dt.timedelta: _timedelta,
     dict: lambda value: _escape(orjson.dumps(value).decode()),
     list: lambda value: _escape(orjson.dumps(value).decode()),
@@ -469,7 +470,7 @@ def _text_of(value: Any) -> str:
         write = _TEXT.get(base)
         if write is not None:
             return write(value)
-    raise TypeError(f"values of type {kind.__name__} cannot be sent")
+    return _text_of(parameters.plain(value))
 
 
 def _hexadecimal(value: Any) -> str:
