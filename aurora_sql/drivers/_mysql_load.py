@@ -23,12 +23,11 @@ from collections.abc import AsyncIterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-import orjson
-
 from aurora_sql import errors
 from aurora_sql.drivers import _mysql_errors as mysql_errors
 from aurora_sql.drivers import _mysql_parameters as parameters
 from aurora_sql.drivers import _mysql_protocol as p
+from aurora_sql.drivers._json import dumps, is_model
 from aurora_sql.drivers._mysql_answers import Results
 from aurora_sql.drivers._mysql_session import quote
 from aurora_sql.drivers._mysql_wire import asks_for
@@ -439,6 +438,10 @@ def _no_bytes(value: Any) -> str:
     )
 
 
+def _json(value: Any) -> str:
+    return _escape(dumps(value).decode())
+
+
 _TEXT: Final[dict[type[Any], Callable[[Any], str]]] = {
     type(None): lambda _: _NULL,
     bool: lambda value: "1" if value else "0",
@@ -454,8 +457,9 @@ _TEXT: Final[dict[type[Any], Callable[[Any], str]]] = {
     dt.date: dt.date.isoformat,
     dt.time: lambda value: dt.time.isoformat(parameters.check_time(value)),
     dt.timedelta: _timedelta,
-    dict: lambda value: _escape(orjson.dumps(value).decode()),
-    list: lambda value: _escape(orjson.dumps(value).decode()),
+    dict: _json,
+    list: _json,
+    tuple: _json,
 }
 
 
@@ -470,7 +474,7 @@ def _text_of(value: Any) -> str:
         write = _TEXT.get(base)
         if write is not None:
             return write(value)
-    return _text_of(parameters.plain(value))
+    return _json(value) if is_model(kind) else _text_of(parameters.plain(value))
 
 
 def _hexadecimal(value: Any) -> str:

@@ -13,9 +13,8 @@ import uuid
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from aurora_sql.drivers import _mysql_protocol as p
+from aurora_sql.drivers._json import dumps, dumps_list, is_model
 from aurora_sql.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -151,19 +150,12 @@ def _of_uuid(value: uuid.UUID) -> tuple[bytes, bytes]:
 
 
 def _of_json(value: Any) -> tuple[bytes, bytes]:
-    return _AS_TEXT, _sized(orjson.dumps(value))
+    return _AS_TEXT, _sized(dumps(value))
 
 
 def _of_list(value: list[Any]) -> tuple[bytes, bytes]:
-    # What JSON_TABLE makes rows of again. A number of JSON would become a float on the way of a
-    # price; a text becomes the DECIMAL that its column says.
-    return _AS_TEXT, _sized(orjson.dumps(value, _element))
-
-
-def _element(value: Any) -> str:
-    if isinstance(value, decimal.Decimal):
-        return decimal.Decimal.__str__(value)
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    # JSON_TABLE may make rows of it.
+    return _AS_TEXT, _sized(dumps_list(value))
 
 
 def _of_enum(value: enum.Enum) -> tuple[bytes, bytes]:
@@ -209,6 +201,7 @@ _ENCODERS: Final[dict[type[Any], Encoder]] = {
     uuid.UUID: _of_uuid,
     dict: _of_json,
     list: _of_list,
+    tuple: _of_json,
 }
 
 
@@ -220,7 +213,7 @@ def encoder(kind: type[Any]) -> Encoder:
         found = _ENCODERS.get(base)
         if found is not None:
             return found
-    return _of_number
+    return _of_json if is_model(kind) else _of_number
 
 
 def refusal(exc: Exception) -> str:
