@@ -442,6 +442,28 @@ async def test_many_sets_are_all_or_nothing(connection, table, value):
     assert connection.is_ready
 
 
+async def test_a_reset_leaves_the_settings_of_a_session(connection, other, table, value, kind):
+    """The server itself goes back to its own: its character set and time zone, and no limits."""
+    limit = "@@max_execution_time" if kind == "mysql" else "@@max_statement_time"
+    settings = (
+        f"SELECT CONCAT_WS(',', @@autocommit, @@time_zone, @@sql_mode, @@character_set_client,"
+        f" @@character_set_connection, @@character_set_results, {limit})"
+    )
+    before = await value(connection, settings)
+    assert "utf8mb4,utf8mb4,utf8mb4" in before
+    await connection.execute(f"SET NAMES latin1, autocommit = 0, sql_mode = '', {limit[2:]} = 1")
+    await connection.reset()
+    assert await value(connection, settings) == before
+    assert await value(connection, "SELECT ?", "🐟 \u8868") == "🐟 \u8868"
+    with pytest.raises(errors.ProgrammingError):
+        await connection.command("DO 1; DO 2")
+    # No transaction is left open, whose snapshot the next borrower would read.
+    assert await value(connection, "SELECT count(*) FROM things") == 0
+    await other.execute("INSERT INTO things (id, name) VALUES (1, 'x')")
+    assert await value(connection, "SELECT count(*) FROM things") == 1
+    assert connection.is_ready
+
+
 async def test_statements_outlive_a_reset(connection, value):
     statement = await connection.prepare("SELECT ? AS v")
     await statement.fetch((1,))

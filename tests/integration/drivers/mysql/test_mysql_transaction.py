@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -211,44 +210,17 @@ async def test_a_connection_lost_while_the_server_works(connection, other, value
     assert connection.is_closed or info.value.retry_safe
 
 
-@asynccontextmanager
-async def answering(server, code, sqlstate):
-    """The server behind a relay that applies COMMIT, answers it with an error, and closes."""
-    body = b"\xff" + code.to_bytes(2, "little") + b"#" + sqlstate + b"told by the relay"
-    error = len(body).to_bytes(3, "little") + b"\1" + body
-
-    async def relay(reader, writer):
-        near, far = await asyncio.open_connection("127.0.0.1", server.port)
-
-        async def back():
-            while data := await near.read(1 << 16):
-                writer.write(data)
-
-        answers = asyncio.ensure_future(back())
-        while data := await reader.read(1 << 16):
-            if data[4:] == b"\x03COMMIT":
-                answers.cancel()
-                await asyncio.wait([answers])
-                far.write(data)
-                assert await near.read(5)
-                writer.write(error)
-                break
-            far.write(data)
-        answers.cancel()
-        for one in (far, writer):
-            one.close()
-
-    async with await asyncio.start_server(relay, "127.0.0.1", 0) as listening:
-        yield listening.sockets[0].getsockname()[1]
+def told(code, sqlstate):
+    return b"\xff" + code.to_bytes(2, "little") + b"#" + sqlstate + b"told by the relay"
 
 
 @pytest.mark.parametrize(
     ("code", "sqlstate"), [(1053, b"08S01"), (1180, b"HY000"), (1927, b"70100"), (3169, b"HY000")]
 )
 async def test_a_commit_that_is_answered_by_the_end_of_the_session_is_in_doubt(
-    server, opened, other, insert, value, code, sqlstate
+    answering, opened, other, table, value, code, sqlstate
 ):
-    async with answering(server, code, sqlstate) as port:
+    async with answering(b"\x03COMMIT", told(code, sqlstate)) as (port, _):
         connection = await opened(port=port)
         insert = await connection.prepare("INSERT INTO things (id, name) VALUES (?, 'x')")
         await connection.begin()
@@ -261,8 +233,8 @@ async def test_a_commit_that_is_answered_by_the_end_of_the_session_is_in_doubt(
         assert await count(other, value) == 1
 
 
-async def test_an_error_is_told_although_the_connection_is_lost_right_after_it(server, opened):
-    async with answering(server, 1213, b"40001") as port:
+async def test_an_error_is_told_although_the_connection_is_lost_right_after_it(answering, opened):
+    async with answering(b"\x03COMMIT", told(1213, b"40001")) as (port, _):
         connection = await opened(port=port)
         await connection.begin()
         with pytest.raises(errors.Deadlock, match="told by the relay"):
