@@ -5,10 +5,11 @@ Anything beyond one row by its key belongs in a SQL file, where it can be read a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from aurora_sql.bulk import (
     check_columns,
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from aurora_sql.session import Executor
 
 ModelT = TypeVar("ModelT")
+
+
+# No names that parameters get here.
+_PLAIN: Final = re.compile(r"(?!p_[0-9]+$)[A-Za-z_][A-Za-z0-9_]*")
+_TAKEN: Final = frozenset({"page_limit", "page_offset"})
 
 
 class Repository(Generic[ModelT]):
@@ -258,8 +264,7 @@ class Repository(Generic[ModelT]):
             async with self._db.transaction() as transaction:
                 yield transaction
         elif isinstance(self._db, Transaction):
-            async with self._db.savepoint():
-                yield self._db
+            yield self._db  # no savepoint: who fails in a transaction fails it, as on PostgreSQL
         else:
             raise UsageError(
                 f"Repository({self._table!r}): writing takes a database, a session or a transaction"
@@ -301,8 +306,9 @@ class Repository(Generic[ModelT]):
         }
 
     def _name(self, column: str) -> str:
-        # Any field name may be a column, but not every one a parameter.
-        return column if column.isascii() else f"p_{self._columns.index(column)}"
+        # Any field name may be a column, but not every one a parameter: it is not quoted.
+        plain = _PLAIN.fullmatch(column) and column not in _TAKEN
+        return column if plain else f"p_{self._columns.index(column)}"
 
     def _find_sql(self) -> str:
         b = _Builder(self._table, self._dialect)

@@ -187,6 +187,8 @@ _FATAL: Final = frozenset({"FATAL", "PANIC"})
 _MYSQL: Final[Mapping[str, Kind]] = {
     **_each(("2002", "2003", "2006", "2013", "2026", "2055", "1053"), LOST),
     **_each((str(number) for number in range(1152, 1162)), LOST),
+    # The session was ended: MariaDB, MySQL, by a server that goes offline, for being idle too long.
+    **_each(("1927", "3169", "3032", "4031"), LOST),
     **_each(("1044", "1045", "1698"), _LOGIN),
     **_each(("1040", "1203"), _FULL),
     **_each(("1290", "1792", "1836"), _READ_ONLY),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aurora_sql.drivers import DriverConnection
 
 _NUMBER: Final = "`aurora_sql_row`"
+_ROWS: Final = "`aurora_sql_rows`"
 _ANOTHER_ROW: Final = "1242"
 """A subquery returned more than one row: the upsert's way to stop, see :meth:`upsert`."""
 
@@ -62,9 +63,10 @@ class MysqlStaging(Staging):
         await operation.execute(
             driver,
             *self.remains(),
+            # The outer join makes columns that take NULL: what is missing is told by its row.
             f"CREATE TEMPORARY TABLE {self._stage} ({_NUMBER} BIGINT NOT NULL AUTO_INCREMENT"
-            f" PRIMARY KEY) ENGINE=InnoDB AS SELECT {words.quote_all(shape.columns)}"
-            f" FROM {operation.table} LIMIT 0",
+            f" PRIMARY KEY) ENGINE=InnoDB AS SELECT {words.quote_all(shape.columns, 't.')}"
+            f" FROM (SELECT 1) AS one LEFT JOIN {operation.table} AS t ON FALSE LIMIT 0",
         )
         self.exists = True
         operation.round_trips += 1
@@ -137,11 +139,12 @@ class MysqlStaging(Staging):
         await self._check_unique(driver)
         target = operation.table
         first = words.quote(keys[0])
-        same = " AND ".join(f"{target}.{one} <=> s.{one}" for one in map(words.quote, keys))
-        two_values = f"(SELECT s.{first} UNION ALL SELECT s.{first})"
+        # The target has no other name here, and may be called s.
+        same = " AND ".join(f"{target}.{one} <=> {_ROWS}.{one}" for one in map(words.quote, keys))
+        two_values = f"(SELECT {_ROWS}.{first} UNION ALL SELECT {_ROWS}.{first})"
         sets = [
             f"{target}.{first} = IF({same}, {target}.{first}, {two_values})",
-            *(f"{target}.{one} = s.{one}" for one in map(words.quote, changes)),
+            *(f"{target}.{one} = {_ROWS}.{one}" for one in map(words.quote, changes)),
         ]
         there = 0
         if not changes:
@@ -155,8 +158,8 @@ class MysqlStaging(Staging):
                 driver,
                 shape,
                 f"INSERT INTO {target} ({words.quote_all(shape.columns)})"
-                f" SELECT {words.quote_all(shape.columns, 's.')} FROM {self._stage} AS s"
-                f" ORDER BY {words.quote_all(keys, 's.')}"
+                f" SELECT {words.quote_all(shape.columns, f'{_ROWS}.')}"
+                f" FROM {self._stage} AS {_ROWS} ORDER BY {words.quote_all(keys, f'{_ROWS}.')}"
                 f" ON DUPLICATE KEY UPDATE {', '.join(sets)}",
                 staged,
             )

@@ -105,11 +105,12 @@ class PostgresStaging(Staging):
         names, keys = quote_all(shape.columns), quote_all(self._operation.keys)
         sets = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in changes)
         action = f"DO UPDATE SET {sets}" if changes else "DO NOTHING"
-        # COPY takes values for an identity column, whatever it says; so does this.
+        # COPY takes values for an identity column, whatever it says; so does this. The target has
+        # a name of ours: its own may be excluded.
         return await self.move(
             driver,
             shape,
-            f"INSERT INTO {self._operation.table} ({names}) OVERRIDING SYSTEM VALUE"
+            f"INSERT INTO {self._operation.table} AS t ({names}) OVERRIDING SYSTEM VALUE"
             f" SELECT {names} FROM {self._stage} ORDER BY {keys} ON CONFLICT ({keys}) {action}",
             staged,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import decimal
 import functools
@@ -15,6 +14,7 @@ import asyncpg
 import orjson
 
 from aurora_sql.drivers import _asyncpg_private as private
+from aurora_sql.drivers._json import dumps
 from aurora_sql.types import Column, ParameterType
 
 if TYPE_CHECKING:
@@ -114,22 +114,12 @@ def _decode_jsonb(data: bytes) -> Any:
     return orjson.loads(memoryview(data)[1:])
 
 
-def _jsonable(value: Any) -> Any:
-    """Turn a model, however deep it stands in a value, into what JSON has; called by orjson."""
-    if hasattr(type(value), "model_fields") or dataclasses.is_dataclass(value):
-        from pydantic_core import to_jsonable_python  # noqa: PLC0415 - only models come here
-
-        # By alias, as the model itself reads JSON.
-        return to_jsonable_python(value, by_alias=True)
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
-
-
 def encode_json(value: Any) -> bytes:
-    return orjson.dumps(value, _jsonable, orjson.OPT_PASSTHROUGH_DATACLASS)
+    return dumps(value)
 
 
 def encode_jsonb(value: Any) -> bytes:
-    return b"\x01" + orjson.dumps(value, _jsonable, orjson.OPT_PASSTHROUGH_DATACLASS)
+    return b"\x01" + dumps(value)
 
 
 def install_json(wire: private.WireProtocol) -> None:

@@ -240,10 +240,17 @@ class MySQLConnection(DriverConnection):
     async def consider(self, answer: Answer) -> None:
         """See what an answer means for the transaction, and raise its error."""
         self.transaction.note(answer, is_open=self.in_transaction)
-        if answer.error is not None:
-            if self.transaction.unsure:
+        if answer.error is None:
+            return
+        error = mysql_errors.from_server(answer.error, where=self.where)
+        if isinstance(error, errors.ConnectionLost):
+            # The server closes next, or cannot say how it ended. A question whose answer is lost
+            # would tell of itself alone: that nothing was sent.
+            self.abort()
+        elif self.transaction.unsure:
+            with contextlib.suppress(errors.ConnectionLost):
                 await self._learn()
-            raise mysql_errors.from_server(answer.error, where=self.where)
+        raise error
 
     async def _learn(self) -> None:
         """Ask whether the transaction is still open, which an error does not say."""
@@ -330,6 +337,10 @@ class MySQLConnection(DriverConnection):
             return "SELECT"
         return f"OK {answer.ok.affected}"
 
+    async def script(self, sql: str) -> None:
+        async with self.all_or_nothing(may_end=True):
+            await self.execute(sql)
+
     async def _allow_several(self, *, on: bool) -> None:
         self.leaving.several = True
         await self.run(p.multi_statements(on=on), Answer(), counted=False, stoppable=False)
@@ -405,8 +416,12 @@ class MySQLConnection(DriverConnection):
         )
 
     @contextlib.asynccontextmanager
-    async def all_or_nothing(self) -> AsyncGenerator[None, None]:
-        """A transaction around several commands, or a savepoint in one that is open."""
+    async def all_or_nothing(self, *, may_end: bool = False) -> AsyncGenerator[None, None]:
+        """A transaction around several commands, or a savepoint in one that is open.
+
+        Args:
+            may_end: One of them may commit what came before it.
+        """
         inner = self.in_transaction or self.transaction.begun
         undo = "ROLLBACK TO SAVEPOINT aurora_sql_many" if inner else "ROLLBACK"
         try:
@@ -415,7 +430,8 @@ class MySQLConnection(DriverConnection):
             )
             self.transaction.begun = self.transaction.begun or not inner
             yield
-            if not self.in_transaction or self.transaction.ended is not None:
+            ended = not self.in_transaction or self.transaction.ended is not None
+            if ended and not may_end:
                 self._raise_doomed()
         except BaseException as exc:
             if not inner:
@@ -426,6 +442,8 @@ class MySQLConnection(DriverConnection):
             raise
         if inner:
             await self.command("RELEASE SAVEPOINT aurora_sql_many")
+        elif ended:
+            self.transaction.forget()
         else:
             await self.commit()
 

@@ -32,9 +32,11 @@ _CHECK_MARIADB = re.compile(r"CONSTRAINT `(?:[^`]+`\.`)*([^`]+)` failed for `[^`
 _ROW = re.compile(r"at row (\d+)")
 
 _STATEMENT_TIMEOUTS: Final = {1969, 3024}
+_IDLE: Final = 4031
+"""What ends an idle session: the server has sent it before any command was read."""
 _KILLED: Final = 1317
 _NOT_NULL: Final = {1048, 1263, 1364, 1566}
-_CHECKS: Final = {3819, 4025}
+_CHECKS: Final = {1526, 3819, 4025}
 _DUPLICATES: Final = {1062, 1169, 1586}
 _FOREIGN_KEYS: Final = {1216, 1217, 1451, 1452}
 # Numbers that the tables of FACTS do not name, found in the servers' own lists.
@@ -44,6 +46,9 @@ _MORE: Final[dict[int, type[errors.DatabaseError]]] = {
     **dict.fromkeys(_DUPLICATES, errors.UniqueViolation),
     **dict.fromkeys(_FOREIGN_KEYS, errors.ForeignKeyViolation),
     1020: errors.SerializationConflict,  # MariaDB: record has changed since last read
+    # Warnings by their SQLSTATE, which strict mode makes errors: no member of an ENUM, no date,
+    # no UTF-8.
+    **dict.fromkeys((1265, 1300, 1411), errors.DataError),
     1615: errors.StatementStale,
 }
 _BY_CLASS: Final[dict[str, type[errors.DatabaseError]]] = {
@@ -60,7 +65,7 @@ def from_server(err: Err, *, where: str, sent: bool = True) -> errors.AuroraErro
     code, message = str(err.code), err.message
     kind = taxonomy.classify(Engine.MYSQL, code)
     if kind.ends_session:
-        return lost(f"{message} ({code})", where=where, sent=sent)
+        return lost(f"{message} ({code})", where=where, sent=sent and err.code != _IDLE)
     if kind.category is Category.UNKNOWN:
         return errors.ConnectionLost(
             f"{where}: {message} ({code}); whether it was applied is not known",

@@ -23,12 +23,11 @@ from collections.abc import AsyncIterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-import orjson
-
 from aurora_sql import errors
 from aurora_sql.drivers import _mysql_errors as mysql_errors
 from aurora_sql.drivers import _mysql_parameters as parameters
 from aurora_sql.drivers import _mysql_protocol as p
+from aurora_sql.drivers._json import dumps, is_model
 from aurora_sql.drivers._mysql_answers import Results
 from aurora_sql.drivers._mysql_session import quote
 from aurora_sql.drivers._mysql_wire import asks_for
@@ -405,6 +404,7 @@ _NULL: Final = "\\N"
 
 
 def _escape(text: str) -> str:
+    text = str.__str__(text)  # a subclass may mean something else by replace()
     if "\\" in text:
         text = text.replace("\\", "\\\\")
     if "\t" in text:
@@ -417,7 +417,7 @@ def _escape(text: str) -> str:
 def _float(value: float) -> str:
     if not math.isfinite(value):
         raise ValueError("MySQL has no infinity and no NaN; pass None")
-    return repr(value)
+    return float.__repr__(value)
 
 
 def _timedelta(value: dt.timedelta) -> str:
@@ -429,13 +429,17 @@ def _timedelta(value: dt.timedelta) -> str:
 
 
 def _datetime(value: dt.datetime) -> str:
-    return parameters.in_utc(value).replace(tzinfo=None).isoformat(" ")
+    return dt.datetime.isoformat(parameters.in_utc(value).replace(tzinfo=None), " ")
 
 
 def _no_bytes(value: Any) -> str:
     raise ValueError(
         f"{type(value).__name__} goes as bytes, and this is no column of bytes: pass text"
     )
+
+
+def _json(value: Any) -> str:
+    return _escape(dumps(value).decode())
 
 
 _TEXT: Final[dict[type[Any], Callable[[Any], str]]] = {
@@ -451,10 +455,11 @@ _TEXT: Final[dict[type[Any], Callable[[Any], str]]] = {
     uuid.UUID: _no_bytes,
     dt.datetime: _datetime,
     dt.date: dt.date.isoformat,
-    dt.time: lambda value: parameters.check_time(value).isoformat(),
+    dt.time: lambda value: dt.time.isoformat(parameters.check_time(value)),
     dt.timedelta: _timedelta,
-    dict: lambda value: _escape(orjson.dumps(value).decode()),
-    list: lambda value: _escape(orjson.dumps(value).decode()),
+    dict: _json,
+    list: _json,
+    tuple: _json,
 }
 
 
@@ -469,7 +474,7 @@ def _text_of(value: Any) -> str:
         write = _TEXT.get(base)
         if write is not None:
             return write(value)
-    raise TypeError(f"values of type {kind.__name__} cannot be sent")
+    return _json(value) if is_model(kind) else _text_of(parameters.plain(value))
 
 
 def _hexadecimal(value: Any) -> str:

@@ -7,14 +7,14 @@ import decimal
 import enum
 import functools
 import math
+import operator
 import struct
 import uuid
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from aurora_sql.drivers import _mysql_protocol as p
+from aurora_sql.drivers._json import dumps, dumps_list, is_model
 from aurora_sql.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def decimal_text(value: decimal.Decimal) -> str:
         raise ValueError("MySQL has no infinity and no NaN; pass None")
     if value.adjusted() >= _DECIMAL_DIGITS or int(value.as_tuple().exponent) < -_FRACTION_DIGITS:
         raise ValueError("a decimal with more digits than DECIMAL can have (65)")
-    return format(value, "f")
+    return decimal.Decimal.__format__(value, "f")
 
 
 def _of_decimal(value: decimal.Decimal) -> tuple[bytes, bytes]:
@@ -94,7 +94,8 @@ def _of_decimal(value: decimal.Decimal) -> tuple[bytes, bytes]:
 
 
 def _of_text(value: str) -> tuple[bytes, bytes]:
-    data = value.encode()
+    # The text itself, whatever a subclass makes of its methods; so with other types too.
+    data = str.encode(value)
     return _AS_TEXT, p.length_encoded(len(data)) + data
 
 
@@ -149,19 +150,12 @@ def _of_uuid(value: uuid.UUID) -> tuple[bytes, bytes]:
 
 
 def _of_json(value: Any) -> tuple[bytes, bytes]:
-    return _AS_TEXT, _sized(orjson.dumps(value))
+    return _AS_TEXT, _sized(dumps(value))
 
 
 def _of_list(value: list[Any]) -> tuple[bytes, bytes]:
-    # What JSON_TABLE makes rows of again. A number of JSON would become a float on the way of a
-    # price; a text becomes the DECIMAL that its column says.
-    return _AS_TEXT, _sized(orjson.dumps(value, _element))
-
-
-def _element(value: Any) -> str:
-    if isinstance(value, decimal.Decimal):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    # JSON_TABLE may make rows of it.
+    return _AS_TEXT, _sized(dumps_list(value))
 
 
 def _of_enum(value: enum.Enum) -> tuple[bytes, bytes]:
@@ -170,6 +164,24 @@ def _of_enum(value: enum.Enum) -> tuple[bytes, bytes]:
 
 def _of_none(_: None) -> tuple[bytes, bytes]:
     return _AS_NULL, b""
+
+
+def plain(value: Any) -> int | float:
+    """A number of a type that is not Python's own, such as numpy's.
+
+    Raises:
+        TypeError: It is no number.
+    """
+    if hasattr(value, "__index__"):
+        return operator.index(value)
+    if hasattr(value, "__float__"):
+        return float(value)
+    raise TypeError(f"values of type {type(value).__name__} cannot be sent")
+
+
+def _of_number(value: Any) -> tuple[bytes, bytes]:
+    number = plain(value)
+    return _of_int(number) if isinstance(number, int) else _of_float(number)
 
 
 _ENCODERS: Final[dict[type[Any], Encoder]] = {
@@ -189,22 +201,19 @@ _ENCODERS: Final[dict[type[Any], Encoder]] = {
     uuid.UUID: _of_uuid,
     dict: _of_json,
     list: _of_list,
+    tuple: _of_json,
 }
 
 
 def encoder(kind: type[Any]) -> Encoder:
-    """The encoder for values of a type.
-
-    Raises:
-        TypeError: Values of this type cannot be sent.
-    """
+    """The encoder for values of a type, which may find out that they cannot be sent."""
     if issubclass(kind, enum.Enum):
         return _of_enum
     for base in kind.__mro__:
         found = _ENCODERS.get(base)
         if found is not None:
             return found
-    raise TypeError(f"values of type {kind.__name__} cannot be sent")
+    return _of_json if is_model(kind) else _of_number
 
 
 def refusal(exc: Exception) -> str:

@@ -20,6 +20,8 @@ FACTS = (
     "@@global.innodb_read_only"
 )
 """What a session has to know of its server."""
+# A value that does not fit is an error, and 0 is no request for the next number.
+_MODES = "'STRICT_TRANS_TABLES', 'NO_AUTO_VALUE_ON_ZERO'"
 IDENTITY = "SELECT CONCAT(@@hostname, ':', @@port, ':', @@server_id)"
 
 
@@ -33,7 +35,7 @@ def settings(options: ConnectOptions, *, mariadb: bool) -> str:
         "NAMES utf8mb4",
         "autocommit = 1",
         "time_zone = '+00:00'",
-        "sql_mode = CONCAT_WS(',', NULLIF(@@sql_mode, ''), 'STRICT_TRANS_TABLES')",
+        f"sql_mode = CONCAT_WS(',', NULLIF(@@sql_mode, ''), {_MODES})",
         statement_timeout(options.command_timeout, mariadb=mariadb),
     ]
     if options.lock_timeout > 0:

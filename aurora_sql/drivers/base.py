@@ -249,6 +249,14 @@ class DriverConnection(ABC):
     async def execute(self, sql: str) -> str:
         """Run SQL without parameters, several statements allowed; the last command tag."""
 
+    async def script(self, sql: str) -> None:
+        """Run several statements outside of a transaction, all or nothing.
+
+        PostgreSQL runs what comes in one message so. What defines tables ends the transaction on
+        MySQL, and keeps what came before it.
+        """
+        await self.execute(sql)
+
     @abstractmethod
     async def begin(self, begin: Begin = PLAIN) -> None:
         """Open a transaction."""

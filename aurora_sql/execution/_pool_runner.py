@@ -420,7 +420,7 @@ class PoolRunner:
                 explained(self._context, statement, variant, ()),
                 Watch(self._context, pooled, limit, what=what, write_sent=True),
             ):
-                await pooled.driver.execute(variant.sql)
+                await pooled.driver.script(variant.sql)
 
     @asynccontextmanager
     async def lease(

@@ -15,6 +15,7 @@ from aurora_sql import (
     ParameterError,
     Repository,
     StaleVersion,
+    TransactionAborted,
     UniqueViolation,
 )
 
@@ -154,6 +155,52 @@ async def test_keys_that_are_missing_or_stand_twice_are_named(db, outside):
     assert await outside.value("SELECT sum(balance) FROM accounts") == 1000
 
 
+@pytest.mark.parametrize("name", ["s", "t", "one", "q", "k", "excluded", "new", "order"])
+async def test_tables_of_any_name(db, outside, on_mysql, name):
+    quoted = f"`{name}`" if on_mysql else f'"{name}"'
+    await outside.execute(f"DROP TABLE IF EXISTS {quoted}")
+    await outside.execute(
+        f"CREATE TABLE {quoted} (a int, b int, v int NOT NULL, PRIMARY KEY (a, b))"
+    )
+    rows = [{"a": 1, "b": n, "v": n} for n in range(3)]
+    await db.bulk_insert(name, rows)
+    rows = [{"a": 1, "b": n, "v": n + 10} for n in (1, 2, 3)]
+    assert (await db.bulk_upsert(name, rows, keys=["a", "b"])).rows == 3
+    assert (await db.bulk_update(name, [{"a": 1, "b": 0, "v": 7}], keys=["b", "a"])).rows == 1
+    assert (await db.bulk_delete(name, [{"a": 1, "b": 2}])).rows == 1
+    found = await db.fetch_all(f"SELECT b, v FROM {quoted} ORDER BY b")
+    assert found == [(0, 7), (1, 11), (3, 13)]
+    await outside.execute(f"DROP TABLE {quoted}")
+
+
+async def test_zero_is_a_number_like_any_other(db, outside):
+    """It is no request for the next one, as MySQL would have it."""
+    await outside.execute("INSERT INTO accounts (id, owner) VALUES (0, 'nobody')")
+    await db.bulk_insert("notes", [(0, 1, "bulk")], columns=["id", "account_id", "text"])
+    assert await outside.rows("SELECT id, text FROM notes") == [(0, "bulk")]
+    await db.bulk_upsert("notes", [{"id": 0, "text": "changed"}], keys=["id"], update=["text"])
+    assert await outside.rows("SELECT id, text FROM notes") == [(0, "changed")]
+    assert (await db.bulk_delete("notes", [{"id": 0}])).rows == 1
+    await db.execute("INSERT INTO notes (id, text) VALUES (:id, 'lone')", {"id": 0})
+    made = await Repository(db, Note, table="notes").insert(Note(account_id=0, text="next"))
+    assert made.id
+    assert await outside.value("SELECT text FROM notes WHERE id = 0") == "lone"
+
+
+async def test_a_null_where_none_may_be_is_named_by_its_row(db, outside):
+    with pytest.raises(BulkValueError) as caught:
+        await db.bulk_upsert("accounts", [*accounts(1), *accounts(2, id=None)], keys=["id"])
+    assert (caught.value.row, caught.value.column) == (1, "id")
+    rows = [{"id": 1, "owner": "x"}, {"id": 2, "owner": None}, {"id": 99, "owner": None}]
+    for operation in (db.bulk_upsert, db.bulk_update):
+        with pytest.raises(BulkValueError) as caught:
+            await operation("accounts", rows, keys=["id"])
+        assert (caught.value.row, caught.value.column) == (1, "owner")
+    # What no row has is changed nowhere.
+    assert (await db.bulk_update("accounts", rows[2:], keys=["id"])).rows == 0
+    assert await outside.value("SELECT count(*) FROM accounts WHERE owner LIKE 'owner %'") == 10
+
+
 async def test_in_a_transaction_it_is_part_of_it(db, outside):
     async with db.transaction() as tx:
         await tx.bulk_insert("accounts", accounts(100, 101))
@@ -207,6 +254,12 @@ async def test_a_repository(db):
         second = await notes.on(tx).insert(Note(account_id=None, text="two"))
         assert await notes.on(tx).get(second.id) == second
     assert [one.text for one in await notes.list({"account_id": None})] == ["two"]
+    with pytest.raises(TransactionAborted):
+        async with db.transaction() as tx:
+            with pytest.raises(UniqueViolation):
+                await people.on(tx).insert(made)
+            await notes.on(tx).delete(second.id)
+    assert await notes.find(second.id) == second
     assert await notes.delete(first.id)
     assert await people.delete(77, version=2)
     assert await people.find(77) is None

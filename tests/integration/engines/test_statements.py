@@ -9,12 +9,13 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from aurora_sql import (
     DataError,
     ParameterError,
     ProgrammingError,
+    Repository,
     Row,
     RowNotFound,
     RowValidationError,
@@ -133,6 +134,19 @@ async def test_a_script(db):
     assert found == [0, 1, 100]
 
 
+async def test_a_script_that_fails_leaves_nothing(db):
+    before = await db.sql.accounts.everyone()
+    for _ in range(2):
+        with pytest.raises(UniqueViolation):
+            await db.sql.accounts.tidy_and_fail()
+        assert await db.sql.accounts.everyone() == before
+    with pytest.raises(UniqueViolation):
+        async with db.transaction() as tx:
+            await tx.sql.accounts.tidy()
+            await tx.sql.accounts.tidy_and_fail()
+    assert await db.sql.accounts.everyone() == before
+
+
 async def test_a_stream_gives_all_rows_in_order(db):
     seen = [row.id async for row in db.sql.accounts.everyone.stream()]
     assert seen == list(range(1, 11))
@@ -204,6 +218,37 @@ async def test_json_and_uuid(db, outside, on_mysql):
     for row in await db.fetch_all("SELECT u, j FROM kept"):
         assert row.j == value
         assert row.u == (number.bytes if on_mysql else number)
+
+
+class Price(BaseModel):
+    amount: Decimal = Field(alias="a")
+    at: dt.datetime
+
+
+class Priced(BaseModel):
+    id: int
+    j: Price | None
+    more: list[Price]
+
+
+async def test_models_in_json_columns(db, outside, on_mysql):
+    json = "json" if on_mysql else "jsonb"
+    await outside.execute("DROP TABLE IF EXISTS kept")
+    await outside.execute(f"CREATE TABLE kept (id int PRIMARY KEY, j {json}, more {json})")
+    price = Price(a=Decimal("1.50"), at=MIDNIGHT.replace(tzinfo=dt.UTC))
+    account = Account(7, "o'\\ner\t\"", Decimal("0.5"))
+    row = Priced(id=1, j=price, more=[price, price])
+    kept = Repository(db, Priced, table="kept")
+    assert await kept.insert(row) == row
+    await db.bulk_insert("kept", [Priced(id=2, j=None, more=[price])])
+    await db.bulk_upsert(
+        "kept", [{"id": 3, "j": account, "more": ({"deep": account}, 1)}], keys=["id"]
+    )
+    document = {"a": "1.50", "at": "2000-01-01T00:00:00Z"}
+    found = {"id": 7, "owner": account.owner, "balance": "0.5"}
+    rows = await db.fetch_all("SELECT j, more FROM kept ORDER BY id")
+    assert rows == [(document, [document] * 2), (None, [document]), (found, [{"deep": found}, 1])]
+    assert await kept.get(1) == row
 
 
 ATTACKS = [

@@ -285,6 +285,21 @@ def test_names_and_literals():
             (None, None, "x"),
         ),
         (1365, "22012", "Division by 0", errors.DataError, (None, None, None)),
+        (
+            1265,
+            "01000",
+            "Data truncated for column 'e' at row 1",
+            errors.DataError,
+            (None, None, "e"),
+        ),
+        (1411, "HY000", "Incorrect datetime value: 'x'", errors.DataError, (None, None, None)),
+        (
+            1526,
+            "HY000",
+            "Table has no partition for value 9",
+            errors.CheckViolation,
+            (None, None, None),
+        ),
     ],
 )
 def test_errors(code, state, message, kind, names):
@@ -301,7 +316,14 @@ def test_read_only_is_not_every_option():
     assert type(mysql_errors.from_server(other, where="")) is errors.ProgrammingError
 
 
-def test_a_server_that_goes():
-    error = mysql_errors.from_server(p.Err(1053, "08S01", "Server shutdown"), where="h:1")
+@pytest.mark.parametrize("code", [1053, 1180, 1927, 3032, 3169])
+def test_a_server_that_goes(code):
+    error = mysql_errors.from_server(p.Err(code, "08S01", "Server shutdown"), where="h:1")
     assert type(error) is errors.ConnectionLost
     assert (error.retry_safe, error.outcome_unknown) == (False, True)
+
+
+def test_a_server_that_has_gone_before():
+    error = mysql_errors.from_server(p.Err(4031, "HY000", "inactivity"), where="h:1")
+    assert type(error) is errors.ConnectionLost
+    assert (error.retry_safe, error.outcome_unknown) == (True, False)

@@ -1,6 +1,7 @@
 """Private servers of both kinds, and connections to them."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import importlib.util
 import ipaddress
@@ -146,6 +147,61 @@ async def connection(opened):
 async def other(opened):
     """A second session, to look and to interfere with."""
     return await opened()
+
+
+async def _relay(port, command, body, got, reader, writer):
+    near, far = await asyncio.open_connection("127.0.0.1", port)
+
+    async def back():
+        while data := await near.read(1 << 16):
+            writer.write(data)
+
+    answers = asyncio.ensure_future(back())
+    try:
+        while (data := await reader.read(1 << 16)) and not data[4:].startswith(command):
+            far.write(data)
+        answers.cancel()
+        await asyncio.wait([answers])
+        if data:
+            far.write(data)
+            await near.read(1 << 16)
+            writer.write(len(body).to_bytes(3, "little") + b"\1" + body)
+            if body[:1] == b"\xff":
+                writer.write_eof()
+            while data := await reader.read(1 << 16):
+                got.append(data)
+    except ConnectionError:
+        pass
+    finally:
+        answers.cancel()
+        far.transport.abort()
+        writer.transport.abort()
+
+
+@pytest.fixture
+def answering(server):
+    """The server behind a relay that gives one command an answer of its own.
+
+    The command is run, its own answer is dropped, and after an error the connection ends. Yields
+    the port, and what the client has sent since.
+    """
+
+    @contextlib.asynccontextmanager
+    async def relay(command, body):
+        got, tasks = [], set()
+
+        async def serve(*streams):
+            tasks.add(asyncio.current_task())
+            await _relay(server.port, command, body, got, *streams)
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+            yield listening.sockets[0].getsockname()[1], got
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0.01)
+
+    return relay
 
 
 @pytest.fixture

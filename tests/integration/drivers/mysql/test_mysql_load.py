@@ -140,6 +140,36 @@ async def test_a_file_that_nobody_offered_is_refused(connection, table, way):
     assert connection.is_closed
 
 
+@pytest.mark.parametrize(
+    "command",
+    [b"\x03LOAD DATA", b"\x03SELECT 1", b"\x03COMMIT", b"\x16SELECT", b"\x17", b"\x0e"],
+    ids=["load", "query", "commit", "prepare", "execute", "ping"],
+)
+async def test_a_server_that_asks_for_another_file_gets_nothing(
+    answering, opened, table, command, way
+):
+    async with answering(command, b"\xfb/etc/passwd") as (port, got):
+        connection = await opened(port=port)
+        connection.local_infile = way == "load data"
+
+        async def work():
+            await connection.begin()
+            await connection.execute("SELECT 1")
+            await connection.ping()
+            statement = await connection.prepare("SELECT id FROM things WHERE id = ?")
+            await statement.fetch((1,))
+            await connection.copy_in([table], ["id", "name"], [(1, "x")])
+            await connection.commit()
+
+        if way == "inserts" and command == b"\x03LOAD DATA":
+            await work()
+            return
+        with pytest.raises(errors.AuroraError):
+            await asyncio.wait_for(work(), 5)
+        assert connection.is_closed
+        assert b"".join(got) in (b"", b"\0\0\0\2")
+
+
 async def test_no_error_is_its_own_cause(connection, other, table):
     async def rows():
         yield (1, "a")

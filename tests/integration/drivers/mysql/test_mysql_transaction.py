@@ -1,6 +1,7 @@
 """Transactions on real servers: what ends them, and that nothing is committed unasked."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -207,3 +208,86 @@ async def test_a_connection_lost_while_the_server_works(connection, other, value
     with pytest.raises(errors.AuroraError) as info:
         await running
     assert connection.is_closed or info.value.retry_safe
+
+
+def told(code, sqlstate):
+    return b"\xff" + code.to_bytes(2, "little") + b"#" + sqlstate + b"told by the relay"
+
+
+@pytest.mark.parametrize(
+    ("code", "sqlstate"), [(1053, b"08S01"), (1180, b"HY000"), (1927, b"70100"), (3169, b"HY000")]
+)
+async def test_a_commit_that_is_answered_by_the_end_of_the_session_is_in_doubt(
+    answering, opened, other, table, value, code, sqlstate
+):
+    async with answering(b"\x03COMMIT", told(code, sqlstate)) as (port, _):
+        connection = await opened(port=port)
+        insert = await connection.prepare("INSERT INTO things (id, name) VALUES (?, 'x')")
+        await connection.begin()
+        await insert.execute((1,))
+        with pytest.raises(errors.CommitInDoubt) as info:
+            await connection.commit()
+        assert info.value.outcome_unknown
+        assert not info.value.retry_safe
+        assert connection.is_closed
+        assert await count(other, value) == 1
+
+
+async def test_an_error_is_told_although_the_connection_is_lost_right_after_it(answering, opened):
+    async with answering(b"\x03COMMIT", told(1213, b"40001")) as (port, _):
+        connection = await opened(port=port)
+        await connection.begin()
+        with pytest.raises(errors.Deadlock, match="told by the relay"):
+            await connection.commit()
+
+
+async def test_a_session_that_was_idle_for_too_long_has_run_nothing(
+    connection, other, insert, value, kind
+):
+    await connection.execute("SET wait_timeout = 1")
+    time.sleep(2.5)  # noqa: ASYNC251 - the server's notice must be there, and nobody has read it
+    with pytest.raises(errors.ConnectionLost) as info:
+        await insert.execute((1,))
+    # MySQL says why it closes; where nothing is said the answer is the careful one.
+    assert info.value.retry_safe is (kind == "mysql")
+    assert info.value.outcome_unknown is not info.value.retry_safe
+    assert connection.is_closed
+    assert await count(other, value) == 0
+
+
+@pytest.mark.parametrize("bad", [1, 2])
+async def test_a_script_is_all_or_nothing(connection, other, table, value, bad):
+    sql = (
+        f"INSERT INTO things (id, name) VALUES (1, 'x');"
+        f"INSERT INTO things (id, name) VALUES ({bad}, 'y')"
+    )
+    if bad == 1:
+        with pytest.raises(errors.UniqueViolation):
+            await connection.script(sql)
+    else:
+        await connection.script(sql)
+    assert await count(other, value) == 2 * (bad - 1)
+    assert connection.is_ready
+
+
+async def test_a_script_that_defines_tables_keeps_what_came_before(connection, other, table, value):
+    insert = "INSERT INTO things (id, name) VALUES"
+    ddl = "CREATE TABLE IF NOT EXISTS sudden (a int)"
+    await connection.script(f"{insert} (1, 'x'); {ddl}; {insert} (2, 'x')")
+    assert connection.is_ready
+    with pytest.raises(errors.UniqueViolation):
+        await connection.script(f"{insert} (3, 'x'); {ddl}; {insert} (2, 'x')")
+    assert connection.is_ready
+    assert await count(other, value) == 3
+
+
+async def test_a_script_left_by_a_cancelled_caller_leaves_nothing(connection, other, table, value):
+    script = "INSERT INTO things (id, name) VALUES (1, 'x'); DO SLEEP(30)"
+    for pause in (0, 0.001, 0.1):
+        task = asyncio.ensure_future(connection.script(script))
+        await asyncio.sleep(pause)
+        task.cancel()
+        await asyncio.wait([task])
+        assert await connection.settle(5)
+        assert connection.is_ready
+        assert await count(other, value) == 0

@@ -43,6 +43,11 @@ SELECT id, balance FROM accounts WHERE id = :id FOR UPDATE;
 UPDATE accounts SET balance = 0 WHERE id = 1;
 UPDATE accounts SET balance = 1 WHERE id = 2;
 
+-- name: tidy_and_fail :script
+UPDATE accounts SET balance = 7 WHERE id = 1;
+INSERT INTO accounts (id, owner) VALUES (50, 'left behind');
+INSERT INTO accounts (id, owner) VALUES (51, 'owner 1');
+
 -- name: kept :one
 -- cache: 1h
 SELECT id, owner, balance FROM accounts WHERE id = :id;
