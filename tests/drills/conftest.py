@@ -101,23 +101,13 @@ def on_mysql(server):
     return server.engine == "mysql"
 
 
-def left_by_asyncpg(told):
-    """A wait inside asyncpg that was cancelled in the turn in which its connection was lost.
-
-    It then takes no notice of the loss, and asyncio tells of that. Nothing is left open: tasks and
-    sockets are counted.
-    """
-    unread = told["message"] == "Future exception was never retrieved"
-    return unread and type(told.get("exception")).__name__ == "ConnectionDoesNotExistError"
-
-
 @pytest.fixture(autouse=True)
 async def baseline(request):
     """Tasks and sockets of this process are in the end what they were, and nobody complained."""
     if "cluster" in request.fixturenames:
         request.getfixturevalue("cluster")  # it has sockets of its own
     loop, complaints = asyncio.get_running_loop(), []
-    loop.set_exception_handler(lambda _, told: left_by_asyncpg(told) or complaints.append(told))
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
     gc.collect()
     before, count = tasks(), sockets()
     yield
