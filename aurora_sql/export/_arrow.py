@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ class Kind(NamedTuple):
     convert: Callable[[Any], Any] | None = None
 
 
-class TableMaker:
+class TableMaker(ABC):
     """Gathers pieces of a result, and makes a table of them.
 
     Args:
@@ -60,9 +61,9 @@ class TableMaker:
         self._kinds: list[Kind] = []
         self._chunks: list[list[Any]] = []
 
+    @abstractmethod
     async def take(self, columns: tuple[Column, ...], piece: Any) -> None:
         """Take the next piece of rows of these columns."""
-        raise NotImplementedError
 
     async def finish(self, columns: tuple[Column, ...]) -> Any:
         """Return the table, which has the columns also where there was no piece."""
@@ -75,8 +76,9 @@ class TableMaker:
             self._kinds = [self._kind(column) for column in columns]
             self._chunks = [[] for _ in columns]
 
+    @abstractmethod
     def _kind(self, column: Column) -> Kind:
-        raise NotImplementedError
+        """What becomes of a column."""
 
     def _add(self, arrays: Sequence[Any]) -> None:
         for kind, chunks, array in zip(self._kinds, self._chunks, arrays, strict=True):
