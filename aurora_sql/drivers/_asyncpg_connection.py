@@ -60,10 +60,10 @@ class AsyncpgConnection(DriverConnection):
         "_begins",
         "_committing",
         "_connection",
-        "_copies",
         "_interrupt",
         "_left",
         "_loop",
+        "_miscounted",
         "_portals",
         "_settling",
         "_targets",
@@ -87,8 +87,8 @@ class AsyncpgConnection(DriverConnection):
         self.backend_id = connection.get_server_pid()
         version = connection.get_server_version()
         self.server_version = (version.major, version.minor)
-        # COPY does not raise asyncpg's own count of commands sent.
-        self._copies = 0
+        # By how much asyncpg's own count of commands sent is wrong: it misses COPY.
+        self._miscounted = 0
         self._portals = 0
         # Messages of each kind of BEGIN that the server has prepared: there are few.
         self._begins: dict[Begin, bytes] = {}
@@ -136,7 +136,7 @@ class AsyncpgConnection(DriverConnection):
 
     @property
     def commands_sent(self) -> int:
-        return self.wire.queries_count + self._copies
+        return self.wire.queries_count + self._miscounted
 
     @property
     def where(self) -> str:
@@ -376,6 +376,28 @@ class AsyncpgConnection(DriverConnection):
 
     # --- COPY -------------------------------------------------------------------------------
 
+    async def check_idle(self, state: private.StatementState | None = None) -> None:
+        """Make sure that the session can take a command, at once and with nothing sent.
+
+        A server that ends a session says so before it closes the connection. Told that between
+        two commands, asyncpg refuses the next one. Where that is a COPY it also leaves a future
+        behind that nobody reads, of which asyncio complains, and the refusal looks like one of
+        the values.
+
+        Args:
+            state: Any statement prepared here; without one, one is prepared, at a round trip.
+
+        Raises:
+            ConnectionLost: It cannot; safe to repeat.
+        """
+        if state is None:
+            state = await self.prepare_state(_PING, named=False)
+        try:
+            await private.run_for_nobody(self.wire, state)
+        except Exception as exc:
+            raise self.failure(exc, self.wire.queries_count) from exc
+        self._miscounted -= 1  # asyncpg counted this one
+
     async def copy_in(
         self,
         table: Sequence[str],
@@ -393,7 +415,7 @@ class AsyncpgConnection(DriverConnection):
     @contextlib.contextmanager
     def copying(self, interrupt: Callable[[], object]) -> Iterator[None]:
         """While a COPY runs: count it as sent, and interrupt it when the connection breaks."""
-        self._copies += 1
+        self._miscounted += 1
         self._interrupt = interrupt
         try:
             yield

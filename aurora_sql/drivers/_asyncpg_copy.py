@@ -168,6 +168,7 @@ class CopyIn:
         """Load the rows and return how many."""
         self._task = asyncio.current_task()
         try:
+            await self._connection.check_idle(self._target.state)
             with self._connection.copying(self._interrupt):
                 return await self._copy()
         except asyncio.CancelledError:
@@ -179,6 +180,9 @@ class CopyIn:
             if self._interrupted and self._task is not None:
                 self._task.uncancel()
             raise
+        finally:
+            if isinstance(self._source, AsyncSource):
+                await self._source.close()
 
     def _next(self) -> bool:
         """Whether to go on; and let others have their turn before the next piece is sent.
@@ -215,9 +219,6 @@ class CopyIn:
                 )
         except Exception as exc:
             raise await self._failure(exc) from exc
-        finally:
-            if isinstance(source, AsyncSource):
-                await source.close()
         return int(tag.rpartition(" ")[2])
 
     async def _failure(self, exc: Exception) -> Exception:
@@ -409,6 +410,7 @@ async def copy_out(
         finally:
             handover.end()
 
+    await connection.check_idle()
     loop = asyncio.get_running_loop()
     task = loop.create_task(run())
     with connection.copying(task.cancel):

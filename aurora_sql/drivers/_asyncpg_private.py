@@ -303,6 +303,14 @@ def receive_answer(coroutine: Coroutine[Any, Any, str]) -> str:
     raise RuntimeError("asyncpg waits for more than one answer to one query")
 
 
+async def run_for_nobody(wire: WireProtocol, state: StatementState) -> None:
+    """Run a prepared statement for no set of values: nothing is sent, nothing is waited for.
+
+    asyncpg refuses it, and closes the connection, where it could not send a command either.
+    """
+    await wire.bind_execute_many(state, (), "", None, False)  # noqa: FBT003 - by position only
+
+
 async def run_script(wire: WireProtocol, sql: str) -> str:
     """Run SQL by the simple protocol and return the last command tag, "" where there is none."""
     sent = wire.queries_count

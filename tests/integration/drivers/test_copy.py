@@ -2,11 +2,13 @@ import asyncio
 import contextlib
 import datetime as dt
 import decimal
+import gc
 import tracemalloc
 
 import pytest
 
 from aurora_sql import errors
+from aurora_sql.drivers._asyncpg_connection import AsyncpgConnection
 
 COLUMNS = ("id", "name", "amount", "at", "tags", "data")
 NOW = dt.datetime(2024, 1, 2, tzinfo=dt.UTC)
@@ -361,6 +363,63 @@ async def test_copy_out_loses_its_server(connection, other, value):
         async for _ in stream:
             pass
     assert connection.is_closed
+
+
+def farewell():
+    """What a server says that is told to end a session, before it closes the connection."""
+    fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+    return b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
+
+
+@pytest.fixture
+async def complaints():
+    found = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context))
+    yield found
+    asyncio.get_running_loop().set_exception_handler(None)
+
+
+async def copy_rows_in(connection):
+    await connection.copy_in(["things"], COLUMNS, several([thing(1)]))
+
+
+async def copy_rows_out(connection):
+    async for _ in connection.copy_out("COPY things TO STDOUT"):
+        pass
+
+
+@pytest.mark.parametrize("copy", [copy_rows_in, copy_rows_out])
+async def test_the_server_has_said_good_bye(connection, table, other, value, complaints, copy):
+    await copy(connection)
+    # Its last words have been read, the end of the stream has not. They come in one packet as a
+    # rule, so that what the socket would bring is brought here.
+    connection.wire.data_received(farewell())
+    with pytest.raises(errors.ConnectionLost) as caught:
+        await copy(connection)
+    assert caught.value.retry_safe
+    assert connection.is_closed
+    gc.collect()
+    await asyncio.sleep(0.05)
+    assert complaints == []
+
+
+async def test_the_server_says_good_bye_just_before_copy_out(
+    connection, table, complaints, monkeypatch
+):
+    prepare = AsyncpgConnection.prepare_state
+
+    async def and_good_bye(self, *args, **kwargs):
+        state = await prepare(self, *args, **kwargs)
+        self.wire.data_received(farewell())
+        return state
+
+    monkeypatch.setattr(AsyncpgConnection, "prepare_state", and_good_bye)
+    with pytest.raises(errors.ConnectionLost) as caught:
+        await copy_rows_out(connection)
+    assert caught.value.retry_safe
+    gc.collect()
+    await asyncio.sleep(0.05)
+    assert complaints == []
 
 
 async def test_others_have_their_turn_while_rows_are_sent(connection, table):
