@@ -7,12 +7,15 @@ import os
 import shutil
 import signal
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import hypothesis
 import pytest
 
+from aurora_sql.local import LocalCluster
 from tests.servers import LACKING, SERVERS
 
 _MEMORY = Path("/dev/shm")
@@ -95,6 +98,26 @@ ONLY_MYSQL = pytest.mark.parametrize(
 def server(request):
     """Each kind of server that there is; one test names the others in the summary."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def clusters():
+    """Start a cluster of a kind where none of that kind runs yet; all of them end with the run.
+
+    For tests that leave a cluster as they found it, apart from what is in its database: starting
+    one takes more of a machine than most tests do.
+    """
+    started: dict[Any, LocalCluster] = {}
+    with ExitStack() as stack:
+
+        def get(server, **options):
+            key = server.name, repr(options)
+            if key not in started:
+                made = LocalCluster(server.engine, bin_dir=server.bin_dir, **options)
+                started[key] = stack.enter_context(made)
+            return started[key]
+
+        yield get
 
 
 @pytest.fixture

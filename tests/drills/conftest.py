@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from aurora_sql import Aurora
-from aurora_sql.local import LocalCluster
 from aurora_sql.migrations import apply, new
 from tests.conftest import THERE
 from tests.drills.ledger import Ledger
@@ -85,15 +84,15 @@ async def eventually(condition, what, seconds=10.0):
 
 
 @pytest.fixture(scope="session")
-def cluster(server):
+def cluster(server, clusters):
     # Few, so that they are quickly used up.
-    with LocalCluster(
-        server.engine,
-        readers=0,
-        bin_dir=server.bin_dir,
-        server_settings={"max_connections": "50"},
-    ) as running:
-        yield running
+    return clusters(server, readers=0, server_settings={"max_connections": "50"})
+
+
+@pytest.fixture(scope="session")
+def with_readers(server, clusters):
+    """One with two readers, for drills that leave it as it was."""
+    return clusters(server, readers=2)
 
 
 @pytest.fixture
@@ -104,8 +103,8 @@ def on_mysql(server):
 @pytest.fixture(autouse=True)
 async def baseline(request):
     """Tasks and sockets of this process are in the end what they were, and nobody complained."""
-    if "cluster" in request.fixturenames:
-        request.getfixturevalue("cluster")  # it has sockets of its own
+    for one in {"cluster", "with_readers"} & set(request.fixturenames):
+        request.getfixturevalue(one)  # it has sockets of its own
     loop, complaints = asyncio.get_running_loop(), []
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     gc.collect()

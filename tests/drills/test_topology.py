@@ -32,18 +32,30 @@ CALLERS = 4
 
 
 @pytest.fixture
-def prepared(server, tmp_path, past_the_library):
-    """A cluster with the tables of the drills."""
+def tables(server, tmp_path, past_the_library):
+    """Make the tables of the drills in a cluster."""
+
+    async def make(cluster):
+        outside = await past_the_library(cluster)
+        if not await outside.has_table("aurora_sql_commits"):
+            new(tmp_path, "commit markers", commit_markers=True, engine=server.engine)
+            await apply(cluster.settings(), tmp_path)
+        await outside.make_tables()
+        await cluster.wait_replayed()
+
+    return make
+
+
+@pytest.fixture
+def prepared(server, tables):
+    """A cluster of its own for a drill after which it is another one."""
 
     @asynccontextmanager
     async def make(readers=2, **options):
         async with LocalCluster(
             server.engine, readers=readers, bin_dir=server.bin_dir, **options
         ) as cluster:
-            new(tmp_path, "commit markers", commit_markers=True, engine=server.engine)
-            await apply(cluster.settings(), tmp_path)
-            await (await past_the_library(cluster)).make_tables()
-            await cluster.wait_replayed()
+            await tables(cluster)
             yield cluster
 
     return make
@@ -134,28 +146,29 @@ async def test_a_frozen_writer_is_given_up_and_another_promoted(
 @pytest.mark.alike
 @pytest.mark.timeout(120)
 async def test_a_writer_that_was_frozen_goes_on(
-    prepared, connected, ledger, past_the_library, at_rest, length
+    cluster, tables, connected, ledger, past_the_library, at_rest, length
 ):
-    async with prepared(readers=0) as cluster:
-        db, events = connected(cluster.settings())
-        async with db:
-            async with Load(db, ledger, limit=60.0).going() as load:
-                await cluster.pause("writer")
-                await asyncio.sleep(length(4, 30))
-                assert any(isinstance(one, InstanceSilent) for one in events)
-                await cluster.resume("writer")
-                await load.more()
-            await at_rest(db)
-        await load.check(cluster, past_the_library)
+    await tables(cluster)
+    db, events = connected(cluster.settings())
+    async with db:
+        async with Load(db, ledger, limit=60.0).going() as load:
+            await cluster.pause("writer")
+            await asyncio.sleep(length(4, 30))
+            assert any(isinstance(one, InstanceSilent) for one in events)
+            await cluster.resume("writer")
+            await load.more()
+        await at_rest(db)
+    await load.check(cluster, past_the_library)
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("connections", ["open", "new", "all"])
 async def test_packets_vanish(
-    prepared, connected, ledger, past_the_library, at_rest, length, connections
+    cluster, tables, connected, ledger, past_the_library, at_rest, length, connections
 ):
     """Of open connections, of new ones, or of both; callers are told, and served when it heals."""
-    async with prepared(readers=0) as cluster, cluster.fault_proxy("writer") as proxy:
+    await tables(cluster)
+    async with cluster.fault_proxy("writer") as proxy:
         db, events = connected(cluster.settings().replace(through(proxy)))
         async with db:
             async with Load(db, ledger, limit=60.0).going() as load:
@@ -179,8 +192,9 @@ async def test_packets_vanish(
 
 @pytest.mark.alike
 @pytest.mark.timeout(120)
-async def test_calls_in_a_black_hole_end_long_before_their_deadline(prepared, connected):
-    async with prepared(readers=0) as cluster, cluster.fault_proxy("writer") as proxy:
+async def test_calls_in_a_black_hole_end_long_before_their_deadline(cluster, tables, connected):
+    await tables(cluster)
+    async with cluster.fault_proxy("writer") as proxy:
         settings = cluster.settings().replace(through(proxy))
         db, _ = connected(settings, enable_retry_on_failure=False, connection_timeout=4.0)
         async with db:
@@ -198,16 +212,17 @@ async def test_calls_in_a_black_hole_end_long_before_their_deadline(prepared, co
 
 @pytest.mark.alike
 @pytest.mark.timeout(120)
-async def test_a_long_query_is_left_in_peace(prepared, connected):
+async def test_a_long_query_is_left_in_peace(with_readers, tables, connected):
     """An instance that is busy, and answers others, is not silent."""
-    async with prepared(readers=1) as cluster:
-        db, events = connected(cluster.settings(), failure_detection=1.0)
-        async with db:
-            await asyncio.gather(
-                db.fetch_value(SLEEP[cluster.engine].format(4)),
-                db.reader.fetch_value(SLEEP[cluster.engine].format(4)),
-            )
-        assert events == [one for one in events if not isinstance(one, InstanceSilent)]
+    cluster = with_readers
+    await tables(cluster)
+    db, events = connected(cluster.settings(), failure_detection=1.0)
+    async with db:
+        await asyncio.gather(
+            db.fetch_value(SLEEP[cluster.engine].format(4)),
+            db.reader.fetch_value(SLEEP[cluster.engine].format(4)),
+        )
+    assert events == [one for one in events if not isinstance(one, InstanceSilent)]
 
 
 @pytest.mark.not_on(
@@ -506,68 +521,70 @@ async def test_the_resolver_stalls(
 
 
 @pytest.mark.timeout(120)
-async def test_all_readers_go_and_come_back(prepared, connected):
-    async with prepared() as cluster:
-        readers = [one.id for one in cluster.instances[1:]]
-        db, _ = connected(cluster.settings(topology="aurora"), topology_refresh=0.3)
-        errors, served, working = [], Counter(), True
+async def test_all_readers_go_and_come_back(with_readers, tables, connected):
+    cluster = with_readers
+    await tables(cluster)
+    readers = [one.id for one in cluster.instances[1:]]
+    db, _ = connected(cluster.settings(topology="aurora"), topology_refresh=0.3)
+    errors, served, working = [], Counter(), True
 
-        async def read():
-            while working:
-                with deadline(10):
-                    try:
-                        served[await db.reader.fetch_value(READING[cluster.engine])] += 1
-                    except Exception as error:  # noqa: BLE001 - any is one too many
-                        errors.append(error)
+    async def read():
+        while working:
+            with deadline(10):
+                try:
+                    served[await db.reader.fetch_value(READING[cluster.engine])] += 1
+                except Exception as error:  # noqa: BLE001 - any is one too many
+                    errors.append(error)
 
-        async with db, asyncio.TaskGroup() as group:
-            for _ in range(CALLERS):
-                group.create_task(read())
-            for _ in range(2):
-                for which in readers:
-                    await cluster.kill(which)
-                before = served[False]
-                await until(lambda: served[False] > before + 10)  # noqa: B023 - the writer's
-                for which in readers:
-                    await cluster.restart(which)
-                before = served[True]
-                await until(lambda: served[True] > before + 10)  # noqa: B023
-            working = False
-        assert errors == []
+    async with db, asyncio.TaskGroup() as group:
+        for _ in range(CALLERS):
+            group.create_task(read())
+        for _ in range(2):
+            for which in readers:
+                await cluster.kill(which)
+            before = served[False]
+            await until(lambda: served[False] > before + 10)  # noqa: B023 - the writer's
+            for which in readers:
+                await cluster.restart(which)
+            before = served[True]
+            await until(lambda: served[True] > before + 10)  # noqa: B023
+        working = False
+    assert errors == []
 
 
 @pytest.mark.alike
 @pytest.mark.timeout(120)
-async def test_a_frozen_reader_costs_no_read(prepared, connected):
+async def test_a_frozen_reader_costs_no_read(with_readers, tables, connected):
     """Reads under way are given up with it and run elsewhere, and so does every later one."""
-    async with prepared() as cluster:
-        db, events = connected(cluster.settings(topology="aurora"), failure_detection=1.0)
-        served, errors, working = Counter(), [], True
+    cluster = with_readers
+    await tables(cluster)
+    db, events = connected(cluster.settings(topology="aurora"), failure_detection=1.0)
+    served, errors, working = Counter(), [], True
 
-        async def read():
-            while working:
-                with deadline(10):
-                    try:
-                        name = await db.reader.fetch_value(INSTANCE[cluster.engine])
-                        served[name] += 1
-                    except Exception as error:  # noqa: BLE001 - any is one too many
-                        errors.append(error)
+    async def read():
+        while working:
+            with deadline(10):
+                try:
+                    name = await db.reader.fetch_value(INSTANCE[cluster.engine])
+                    served[name] += 1
+                except Exception as error:  # noqa: BLE001 - any is one too many
+                    errors.append(error)
 
-        async with db, asyncio.TaskGroup() as group:
-            for _ in range(CALLERS):
-                group.create_task(read())
-            await until(lambda: served["instance-2"] and served["instance-3"])
-            await cluster.pause("instance-2")
-            await until(lambda: InstanceSilent("instance-2", 1.0) in events)
-            # Nobody can connect either, and that is found out in the same time.
-            await until(lambda: db.pool_stats()["instance-2"].open_failures > 1)
-            before = served.copy()
-            await until(lambda: served["instance-3"] > before["instance-3"] + 50)
-            assert served["instance-2"] == before["instance-2"]
-            await cluster.resume("instance-2")
-            await until(lambda: served["instance-2"] > before["instance-2"])
-            working = False
-        assert errors == []
+    async with db, asyncio.TaskGroup() as group:
+        for _ in range(CALLERS):
+            group.create_task(read())
+        await until(lambda: served["instance-2"] and served["instance-3"])
+        await cluster.pause("instance-2")
+        await until(lambda: InstanceSilent("instance-2", 1.0) in events)
+        # Nobody can connect either, and that is found out in the same time.
+        await until(lambda: db.pool_stats()["instance-2"].open_failures > 1)
+        before = served.copy()
+        await until(lambda: served["instance-3"] > before["instance-3"] + 50)
+        assert served["instance-2"] == before["instance-2"]
+        await cluster.resume("instance-2")
+        await until(lambda: served["instance-2"] > before["instance-2"])
+        working = False
+    assert errors == []
 
 
 @pytest.mark.timeout(120)
@@ -628,8 +645,10 @@ async def until_read_from(readers_asked, names):
 @pytest.mark.alike
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("topology", ["static", "aurora"])
-async def test_the_fastest_reader_gets_the_reads(prepared, connected, topology):
-    async with prepared() as cluster, cluster.fault_proxy("instance-2") as slow:
+async def test_the_fastest_reader_gets_the_reads(with_readers, tables, connected, topology):
+    cluster = with_readers
+    await tables(cluster)
+    async with cluster.fault_proxy("instance-2") as slow:
         settings = cluster.settings(topology=topology)
         slow.inject(Latency(0.05))
         place = f"{slow.host}:{slow.port}"

@@ -10,7 +10,6 @@ import pytest
 
 from aurora_sql import Aurora
 from aurora_sql.drivers import ConnectOptions, connect
-from aurora_sql.local import LocalCluster
 from aurora_sql.types import Engine
 
 SQL = Path(__file__).parent / "sql"
@@ -56,11 +55,10 @@ class Outside:
         return (await self.rows(sql))[0][0]
 
 
-@pytest.fixture(scope="module")
-def cluster(server):
+@pytest.fixture(scope="session")
+def cluster(server, clusters):
     """A writer and two readers of each kind of server."""
-    with LocalCluster(engine=server.engine, readers=2, bin_dir=server.bin_dir) as running:
-        yield running
+    return clusters(server, readers=2)
 
 
 @pytest.fixture
