@@ -214,13 +214,17 @@ class Sweeper:
 
     Args:
         loop: The loop to use; the running one at the first deadline by default.
+
+    Attributes:
+        next: ``loop.time()`` of the next sweep; infinite where none is to come. Only an earlier
+            deadline has to be told by :meth:`due`, which those who run each call look at first.
     """
 
-    __slots__ = ("_loop", "_next", "_stopped", "_timer", "_watched")
+    __slots__ = ("_loop", "_stopped", "_timer", "_watched", "next")
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._loop = loop
-        self._next = math.inf
+        self.next = math.inf
         self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
         self._watched: list[Sweepable] = []
@@ -238,7 +242,7 @@ class Sweeper:
 
     def due(self, at: float) -> None:
         """Make sure that a sweep happens by the absolute ``loop.time()`` ``at``."""
-        if at < self._next:
+        if at < self.next:
             self._arm(at)
 
     def stop(self) -> None:
@@ -246,7 +250,7 @@ class Sweeper:
         self._disarm()
         self._watched = []
         self._stopped = True
-        self._next = -math.inf  # no deadline is earlier: due() stays one comparison
+        self.next = -math.inf  # no deadline is earlier: due() stays one comparison
 
     def _arm(self, at: float) -> None:
         if self._timer is not None:
@@ -254,18 +258,18 @@ class Sweeper:
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
-        self._next = at
+        self.next = at
         self._timer = loop.call_at(at, self._run, loop, at)
 
     def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._next = math.inf
+        self.next = math.inf
 
     def _run(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
         self._timer = None
-        self._next = math.inf
+        self.next = math.inf
         # A loop may run a timer up to one clock tick early; what is due at `at` is due now, or
         # the sweep would find nothing and spin until the clock has caught up.
         now = max(loop.time(), at)
@@ -283,5 +287,5 @@ class Sweeper:
     def __repr__(self) -> str:
         if self._stopped:
             return "<Sweeper stopped>"
-        state = "no timer" if self._timer is None else f"next at {self._next:.3f}"
+        state = "no timer" if self._timer is None else f"next at {self.next:.3f}"
         return f"<Sweeper watching {len(self._watched)}, {state}>"

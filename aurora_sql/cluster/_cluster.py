@@ -309,8 +309,10 @@ class Cluster:
 
     def route(self, statement: Statement) -> Pool:
         """Return the pool for a statement: a reader's where it asks for one, else the writer's."""
-        if statement.role is Role.READER and self.reader_pools:
-            return self._reader()
+        readers = self.reader_pools
+        if statement.role is Role.READER and readers:
+            pool = self._select(readers)
+            return pool if pool.available else self._available_reader()
         return self.writer_pool
 
     def spread(self, statement: Statement) -> int:
@@ -323,7 +325,11 @@ class Cluster:
 
     def reader_for(self, statement: Statement) -> Pool:  # noqa: ARG002 - one signature for all routes
         """Return a reader's pool, whatever the statement says; the writer's if there is none."""
-        return self._reader() if self.reader_pools else self.writer_pool
+        readers = self.reader_pools
+        if readers:
+            pool = self._select(readers)
+            return pool if pool.available else self._available_reader()
+        return self.writer_pool
 
     def elsewhere(self, pool: object, conflicts: int) -> Pool:
         """Return a pool for a read that the replay on its reader has cut short.
@@ -338,10 +344,7 @@ class Cluster:
         fit = [one for one in self.reader_pools if one is not pool and one.available]
         return self._select(fit) if fit and conflicts == 1 else self.writer_pool
 
-    def _reader(self) -> Pool:
-        pool = self._select(self.reader_pools)
-        if pool.available:
-            return pool
+    def _available_reader(self) -> Pool:
         fit = [one for one in self.reader_pools if one.available]
         return self._select(fit) if fit else self.writer_pool
 

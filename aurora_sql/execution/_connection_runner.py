@@ -198,11 +198,11 @@ class ConnectionRunner:
     __slots__ = (
         "_context",
         "_current_task",
-        "_due",
         "_instance",
         "_leased",
         "_left",
         "_ready",
+        "_sweeper",
         "_time",
         "_timeout",
         "_what",
@@ -226,7 +226,7 @@ class ConnectionRunner:
         self._context = context
         self._time = context.loop.time
         self._timeout = context.command_timeout
-        self._due = context.sweeper.due
+        self._sweeper = context.sweeper
         self._current_task = context.current_task
         self._what = what
         self._instance = instance
@@ -383,7 +383,8 @@ class ConnectionRunner:
         pooled.deadline = limit
         pooled.task = task = self._current_task()
         pooled.cancelling_before = task.cancelling()
-        self._due(limit)
+        if limit < self._sweeper.next:
+            self._sweeper.due(limit)
         entry: Entry | None = None
         try:
             entry = pooled.prepared.get(variant)

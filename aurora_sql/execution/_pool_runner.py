@@ -105,9 +105,9 @@ class PoolRunner:
         "_coalescer",
         "_context",
         "_current_task",
-        "_due",
         "_elsewhere",
         "_once",
+        "_sweeper",
         "_time",
         "_timeout",
         "run",
@@ -131,7 +131,7 @@ class PoolRunner:
         self._choose = choose
         self._time = context.loop.time
         self._timeout = context.command_timeout
-        self._due = context.sweeper.due
+        self._sweeper = context.sweeper
         self._current_task = context.current_task
         self._budget = context.retry_budget
         # Chosen once: a call pays for observers only where there are any.
@@ -172,7 +172,8 @@ class PoolRunner:
             pooled.deadline = limit
             pooled.task = task = self._current_task()
             pooled.cancelling_before = task.cancelling()
-            self._due(limit)
+            if limit < self._sweeper.next:
+                self._sweeper.due(limit)
             entry: Entry | None = None
             try:
                 entry = pooled.prepared.get(variant)

@@ -57,7 +57,8 @@ class Books:
     @property
     def load(self) -> int:
         """Callers that have a connection or wait for one."""
-        return self._in_use + len(self._waiters)
+        # _in_use written out: each read on a reader asks this.
+        return len(self._all) - len(self._idle) - self._keeper.returning + len(self._waiters)
 
     @property
     def available(self) -> bool:
