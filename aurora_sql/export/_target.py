@@ -154,7 +154,14 @@ class FileTarget(Target):
                 " open(…, 'wb')"
             )
         part = path.with_name(f".{path.name[:_NAME]}.{secrets.token_hex(8)}.part")
-        self._file = part.open("xb")
+        try:
+            self._file = part.open("xb")
+        except OSError as error:
+            if error.filename is None:
+                raise
+            # Nobody has heard of the file beside it.
+            what = f"{error.strerror} (the file of an export is made beside it first)"
+            raise type(error)(error.errno, what, str(path)) from None
         self._part, self._write = part, self._file.write
         if mode is not None:
             part.chmod(stat.S_IMODE(mode))

@@ -130,8 +130,10 @@ async def test_a_target_that_is_none(kept, tmp_path):
             with pytest.raises(UsageError, match=match):
                 await kept.sql.r.all.export_csv(target)
     leases = {name: one.leases for name, one in kept.pool_stats().items()}
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as raised:
         await kept.sql.r.all.export_csv(tmp_path / "no" / "such.csv")
+    assert raised.value.filename == str(tmp_path / "no" / "such.csv")
+    assert ".part" not in str(raised.value)
     with pytest.raises(IsADirectoryError):
         await kept.sql.r.all.export_csv(tmp_path)
     os.mkfifo(tmp_path / "pipe")
