@@ -135,6 +135,9 @@ class Questions:
             "PASSWORD": _setup.literal(self._members.passwords[_setup.REPLICATION_USER]),
             "CONNECT_RETRY": "1",
             "DELAY": str(_delay(lag)),
+            # A source that is to end waits ten seconds for replicas of which it has not noticed
+            # that they are gone, and it notices when it writes to them.
+            "HEARTBEAT_PERIOD": "0.5",
         }
         if self._mariadb:
             # All that is in its own log it has, whether it wrote it as the writer or as a reader.

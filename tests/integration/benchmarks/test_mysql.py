@@ -76,8 +76,9 @@ def on(target, driver):
     return Target(target.settings.replace({"mysql_driver": driver}))
 
 
-@pytest.mark.parametrize("driver", [MysqlDriver.AIOMYSQL, MysqlDriver.ASYNCMY])
-async def test_all_rows_are_measured_beside_both_drivers(target, databases, tmp_path, driver):
+async def test_all_rows_are_measured_beside_both_drivers(target, databases, tmp_path, server):
+    # Each driver measures itself here, and is a floor on the other server.
+    driver = {"mysql": MysqlDriver.AIOMYSQL, "mariadb": MysqlDriver.ASYNCMY}[server.name]
     before = await databases()
     async with sandbox(on(target, driver), FILES, SIZE) as place:
         result = await suite(place, models=True).run(OPERATIONS, "asyncio")

@@ -10,6 +10,7 @@ from aurora_sql import Aurora
 from aurora_sql.local import LocalCluster
 from aurora_sql.migrations import apply, new
 from aurora_sql.types import Role
+from tests.conftest import ONE_PER_ENGINE
 
 from .conftest import SQL, TABLES
 
@@ -69,6 +70,7 @@ async def place(tx, number):
     await tx.sql.accounts.add(id=number, owner=f"order {number}", balance=0)
 
 
+@ONE_PER_ENGINE  # tests/drills/test_failover.py has all kinds
 @pytest.mark.parametrize("topology", ["static", "aurora"])
 async def test_a_failover_loses_and_doubles_nothing(server, tmp_path, topology):
     async with LocalCluster(engine=server.engine, readers=2, bin_dir=server.bin_dir) as cluster:

@@ -18,7 +18,7 @@ import pytest
 from aurora_sql import errors
 from aurora_sql.local import LocalCluster
 from aurora_sql.types import Engine, Role
-from tests.conftest import ONLY_MYSQL
+from tests.conftest import ONE_PER_ENGINE, ONLY_MYSQL
 
 STATUS = {
     Engine.POSTGRESQL: "SELECT server_id, session_id, replica_lag_in_msec, cpu,"
@@ -407,6 +407,7 @@ async def test_two_clusters_know_nothing_of_each_other(any_cluster, talk, talk_t
 # With clusters of their own: however one ends, nothing is left.
 
 
+@ONE_PER_ENGINE
 async def test_a_normal_end_and_a_second_start(server, temporary, nothing_left):
     cluster = LocalCluster(server.engine, readers=1, bin_dir=server.bin_dir)
     seen = []
@@ -429,6 +430,7 @@ with LocalCluster(sys.argv[1], readers=1, bin_dir=sys.argv[2] or None) as cluste
 """
 
 
+@ONE_PER_ENGINE
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_the_death_of_the_parent(number, server, environment, nothing_left):
     process = subprocess.Popen(
@@ -449,6 +451,7 @@ def test_the_death_of_the_parent(number, server, environment, nothing_left):
         time.sleep(0.05)
 
 
+@ONE_PER_ENGINE
 @pytest.mark.parametrize("step", ["initialising", "copying", "starting instance-2"])
 async def test_cancelled_at_a_step_of_the_start(step, server, temporary, nothing_left):
     loop = asyncio.get_running_loop()
@@ -474,6 +477,7 @@ async def test_cancelled_at_a_step_of_the_start(step, server, temporary, nothing
     assert list(temporary.iterdir()) == []
 
 
+@ONE_PER_ENGINE
 @pytest.mark.parametrize("step", ["stopping", "reading the storage", "promoting"])
 async def test_cancelled_at_a_step_of_a_failover(step, server, temporary, nothing_left, talk_to):
     if server.engine == "postgresql":
@@ -522,6 +526,7 @@ async def test_data_that_is_kept(server, temporary, talk_to):
     assert [path.name for path in temporary.iterdir()] == ["kept"]
 
 
+@ONE_PER_ENGINE
 async def test_endpoints_lead_to_the_old_instance_for_a_while(server, talk_to):
     async with LocalCluster(
         server.engine, readers=1, bin_dir=server.bin_dir, endpoint_lag=4.0
@@ -551,6 +556,7 @@ def test_a_setting_the_server_refuses_shows_its_log(server, temporary):
 RUN = "from aurora_sql.cli._local import app; app()"
 
 
+@ONE_PER_ENGINE
 def test_the_commands(server, environment, tmp_path, nothing_left):
     state = tmp_path / "state"
 
@@ -592,6 +598,7 @@ def test_it(aurora_cluster, aurora_database):
 """
 
 
+@ONE_PER_ENGINE
 @pytest.mark.parametrize("how", ["option", "ini"])
 def test_the_plugin_starts_the_engine_that_is_asked_for(how, server, environment, tmp_path):
     (tmp_path / "test_it.py").write_text(SUITE.replace("EXPECTED", repr(server.engine)))
