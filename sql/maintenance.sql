@@ -27,6 +27,11 @@ SELECT setval(pg_get_serial_sequence('products', 'id'), max(id)) FROM products;
 SELECT setval(pg_get_serial_sequence('orders', 'id'), max(id)) FROM orders;
 ANALYZE users, customers, products, orders, order_items;
 
+-- name: after_commit :script
+-- To be run when a load was committed: nothing is left to do here, after_load has seen to it.
+-- access: write
+SELECT;
+
 -- name: clear :script
 -- Empties the shop. There is no way back.
 TRUNCATE users, customers, products, orders, order_items, events RESTART IDENTITY;

@@ -78,6 +78,7 @@ async def load_shop(
         await tx.sql.maintenance.after_load()
         for key in keys:
             await tx.execute(key.add_command)
+    await db.sql.maintenance.after_commit()
     return LoadReport(load.rows, time.perf_counter() - begin)
 
 

@@ -35,6 +35,7 @@ CALLS = {
     "events.record": ({"kind": "test", "subject_id": None, "payload": {"a": [1]}}, {}),
     "events.record_many": ([{"kind": "test", "subject_id": 1, "payload": {}}], {}),
     "maintenance.after_load": ({}, {}),
+    "maintenance.after_commit": ({}, {}),
     "maintenance.clear": ({}, {}),
     "maintenance.foreign_keys": ({}, {}),
     "maintenance.is_empty": ({}, {}),

@@ -55,6 +55,7 @@ CONTRACT = {
     "reports.sales_by_day": ("many", "read", "reader"),
     "maintenance.is_empty": ("scalar", "read", None),
     "maintenance.after_load": ("script", "write", None),
+    "maintenance.after_commit": ("script", "write", None),
 }
 
 
