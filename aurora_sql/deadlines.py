@@ -216,8 +216,9 @@ class Sweeper:
         loop: The loop to use; the running one at the first deadline by default.
 
     Attributes:
-        next: ``loop.time()`` of the next sweep; infinite where none is to come. Only an earlier
-            deadline has to be told by :meth:`due`, which those who run each call look at first.
+        next: ``loop.time()`` of the next sweep; infinite where none is to come, minus that once
+            stopped. Only an earlier deadline has to be told by :meth:`due`: who runs each call
+            looks here first.
     """
 
     __slots__ = ("_loop", "_stopped", "_timer", "_watched", "next")

@@ -93,7 +93,7 @@ ONLY_MYSQL = pytest.mark.parametrize(
 
 ONE_PER_ENGINE = pytest.mark.parametrize(
     "server",
-    # Of those of one engine the last: MariaDB starts five times as fast as MySQL.
+    # Of those of one engine the last: MariaDB starts four times as fast as MySQL.
     [
         pytest.param(one, id=one.name)
         for one in {one.engine: one for one in THERE.values()}.values()

@@ -309,6 +309,7 @@ class Cluster:
 
     def route(self, statement: Statement) -> Pool:
         """Return the pool for a statement: a reader's where it asks for one, else the writer's."""
+        # As reader_for() has it, written out: a call here would be one for each read.
         readers = self.reader_pools
         if statement.role is Role.READER and readers:
             pool = self._select(readers)

@@ -157,8 +157,6 @@ class FileTarget(Target):
         try:
             self._file = part.open("xb")
         except OSError as error:
-            if error.filename is None:
-                raise
             # Nobody has heard of the file beside it.
             what = f"{error.strerror} (the file of an export is made beside it first)"
             raise type(error)(error.errno, what, str(path)) from None

@@ -59,7 +59,8 @@ async def load_shop(
 
     Raises:
         ValueError: A number is too small, or the shop is not empty.
-        AuroraError: The database refuses.
+        AuroraError: The database refuses. Where that is ``maintenance.after_commit`` (a server that
+            stops just then), all rows are there.
     """
     data = ShopData(ShopSize(customers, orders, products), seed=seed)
     begin = time.perf_counter()
@@ -78,8 +79,9 @@ async def load_shop(
         await tx.sql.maintenance.after_load()
         for key in keys:
             await tx.execute(key.add_command)
+    seconds = time.perf_counter() - begin
     await db.sql.maintenance.after_commit()
-    return LoadReport(load.rows, time.perf_counter() - begin)
+    return LoadReport(load.rows, seconds)
 
 
 class _Load:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from aurora_sql import Aurora
+from aurora_sql.local import LocalCluster
 from aurora_sql.migrations import apply, new
 from tests.conftest import THERE
 from tests.drills.ledger import Ledger
@@ -93,6 +94,48 @@ def cluster(server, clusters):
 def with_readers(server, clusters):
     """One with two readers, for drills that leave it as it was."""
     return clusters(server, readers=2)
+
+
+@pytest.fixture
+def tables(server, tmp_path, past_the_library):
+    """Make the tables of the drills in a cluster."""
+
+    async def make(cluster):
+        outside = await past_the_library(cluster)
+        if not await outside.has_table("aurora_sql_commits"):
+            new(tmp_path, "commit markers", commit_markers=True, engine=server.engine)
+            await apply(cluster.settings(), tmp_path)
+        await outside.make_tables()
+        await cluster.wait_replayed()
+
+    return make
+
+
+@pytest.fixture
+def prepared(server, tables):
+    """A cluster of its own for a drill after which it is another one."""
+
+    @asynccontextmanager
+    async def make(readers=2, **options):
+        async with LocalCluster(
+            server.engine, readers=readers, bin_dir=server.bin_dir, **options
+        ) as cluster:
+            await tables(cluster)
+            yield cluster
+
+    return make
+
+
+@pytest.fixture
+def connected(sql_folder, ledger):
+    """Open an Aurora with small pools, and gather its events."""
+
+    def make(settings, **changes):
+        events = []
+        settings = settings.replace({"min_pool_size": 2, "max_pool_size": 8} | changes)
+        return Aurora(settings, sql=sql_folder, observers=[events.append, ledger.observe]), events
+
+    return make
 
 
 @pytest.fixture

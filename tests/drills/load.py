@@ -106,3 +106,10 @@ def after(seconds, work, *args):
 
 
 EVERY_KIND = (replayed, tolerant(plain), read)
+
+
+async def until(condition, seconds=20.0):
+    """Wait for what has to come about."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - looks at plain attributes
+            await asyncio.sleep(0.02)

@@ -96,7 +96,7 @@ class Preparation:
                 "--performance-schema=OFF",
                 "--innodb-redo-log-capacity=64M",
                 "--innodb-flush-log-at-trx-commit=0",
-                # It waits half a second less for files that are in memory anyway.
+                # Half a second less of waiting, with the files in memory.
                 "--innodb-use-native-aio=OFF",
             ]
         if self._tools.user.uid == 0:

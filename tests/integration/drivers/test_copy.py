@@ -389,7 +389,7 @@ async def copy_rows_out(connection):
 
 
 @pytest.mark.parametrize("copy", [copy_rows_in, copy_rows_out])
-async def test_the_server_has_said_good_bye(connection, table, other, value, complaints, copy):
+async def test_the_server_has_said_good_bye(connection, table, complaints, copy):
     await copy(connection)
     # Its last words have been read, the end of the stream has not. They come in one packet as a
     # rule, so that what the socket would bring is brought here.

@@ -19,6 +19,7 @@ from aurora_sql.errors import ConfigurationError
 from aurora_sql.local import _addresses, _folder, _guard
 from aurora_sql.local._background import Background
 from aurora_sql.local._endpoint import Endpoint
+from aurora_sql.local._status import StatusBoard
 from aurora_sql.local._tools import Tools, tail
 from aurora_sql.local._user import ServerUser
 
@@ -302,3 +303,37 @@ def test_tail_gives_the_end_or_says_what_is_wrong(tmp_path):
     assert tail(log) == "(x.log is empty)"
     log.write_text("\n".join(map(str, range(100))))
     assert tail(log, 2) == "98\n99"
+
+
+# The status
+
+
+async def test_who_ends_the_servers_next_has_no_session_open_any_more(tmp_path):
+    """A socket closes in the loop's next turn, and ending servers holds the loop up."""
+
+    class Engine:
+        closed = False
+
+        async def status(self):
+            return None
+
+        def disconnect(self):
+            def close():
+                self.closed = True
+
+            asyncio.get_running_loop().call_soon(close)
+
+    engine, seen = Engine(), []
+
+    async def live():
+        try:
+            await StatusBoard(tmp_path, list, engine).keep_current()
+        finally:
+            seen.append(engine.closed)
+
+    task = asyncio.create_task(live())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == [True]
